@@ -1,0 +1,75 @@
+#include "kernels/arena.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define COMMIT_STEP ((size_t)64 << 20)
+#define HUGE_PAGE ((size_t)2 << 20)
+
+lrl_status lrl_arena_init(struct lrl_arena *a, const char *name, size_t reserve_bytes) {
+  size_t bytes = (reserve_bytes + COMMIT_STEP - 1) / COMMIT_STEP * COMMIT_STEP + HUGE_PAGE;
+  char *p = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (p == MAP_FAILED)
+    return LRL_FAIL(LRL_ERR_MEMORY, "cannot reserve %zu MiB of address space for %s: %s",
+                    bytes >> 20, name, strerror(errno));
+  size_t lead = (HUGE_PAGE - (uintptr_t)p % HUGE_PAGE) % HUGE_PAGE;
+  if (lead > 0)
+    munmap(p, lead);
+  if (HUGE_PAGE - lead > 0)
+    munmap(p + lead + (bytes - HUGE_PAGE), HUGE_PAGE - lead);
+  *a = (struct lrl_arena){.base = p + lead, .reserved = bytes - HUGE_PAGE, .name = name};
+  return LRL_OK;
+}
+
+void lrl_arena_free(struct lrl_arena *a) {
+  if (a->base != NULL)
+    munmap(a->base, a->reserved);
+  memset(a, 0, sizeof *a);
+}
+
+static lrl_status commit(struct lrl_arena *a, size_t bytes) {
+  size_t want = (bytes + COMMIT_STEP - 1) / COMMIT_STEP * COMMIT_STEP;
+  if (bytes > a->reserved || want > a->reserved)
+    return LRL_FAIL(LRL_ERR_MEMORY, "%s needs %zu MiB but %zu MiB were reserved", a->name,
+                    bytes >> 20, a->reserved >> 20);
+  if (want <= a->committed)
+    return LRL_OK;
+  char *p = a->base + a->committed;
+  size_t n = want - a->committed;
+  if (mprotect(p, n, PROT_READ | PROT_WRITE) != 0)
+    return LRL_FAIL(LRL_ERR_MEMORY, "no memory for %zu MiB of %s: %s", want >> 20, a->name,
+                    strerror(errno));
+  madvise(p, n, MADV_HUGEPAGE);
+  for (size_t i = 0; i < n; i += 4096)
+    p[i] = 0;
+  a->committed = want;
+  return LRL_OK;
+}
+
+void *lrl_arena_alloc(struct lrl_arena *a, size_t bytes) {
+  size_t size = (bytes + LRL_ALIGN - 1) / LRL_ALIGN * LRL_ALIGN;
+  if (size < bytes || size > a->reserved - a->used) {
+    LRL_FAIL(LRL_ERR_MEMORY, "%s: no room for %zu more bytes (%zu of %zu MiB are used)", a->name,
+             bytes, a->used >> 20, a->reserved >> 20);
+    return NULL;
+  }
+  if (a->used + size > a->committed && commit(a, a->used + size) != LRL_OK)
+    return NULL;
+  void *p = a->base + a->used;
+  a->used += size;
+  if (a->used > a->peak)
+    a->peak = a->used;
+  return p;
+}
+
+lrl_status lrl_arena_pretouch(struct lrl_arena *a, size_t bytes) {
+  return bytes > a->committed ? commit(a, bytes) : LRL_OK;
+}
+
+void lrl_malloc_setup(void) {
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, INT32_MAX);
+  mallopt(M_TOP_PAD, 64 << 20);
+}

@@ -1,0 +1,3 @@
+#include "kernels/status.h"
+
+int main(void) { return LRL_OK; }
