@@ -21,7 +21,7 @@ void golden_register(const char *prefix, golden_run *run) {
 }
 
 static void line(const char *name, const char *what, const char *numbers, const char *verdict) {
-  char label[160];
+  char label[512];
   snprintf(label, sizeof label, "%s%s%s", name, what[0] ? " " : "", what);
   printf("%-48s %-34s %s\n", label, numbers, verdict);
   fflush(stdout);
