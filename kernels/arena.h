@@ -1,7 +1,8 @@
 /* Arenas: the only big memory in the program. Address space is reserved once, committed in 64 MiB
- * steps of huge pages as the high-water mark grows, touched at commit and never given back: on virtual
- * machines the first touch of a page costs more than a whole kernel (CPU 2b: 12.5 us per 4 KiB), so a
- * steady training step must not fault. Allocation is a bump of an offset; freeing is going back. */
+ * steps of huge pages as the high-water mark grows, touched at commit and never given back: on
+ * virtual machines the first touch of a page costs more than a whole kernel (CPU 2b: 12.5 us per 4
+ * KiB), so a steady training step must not fault. Allocation is a bump of an offset; freeing is
+ * going back. */
 #ifndef LRL_ARENA_H
 #define LRL_ARENA_H
 #include "kernels/status.h"
@@ -20,8 +21,8 @@ struct lrl_arena {
 /* Reserves `reserve_bytes` of address space (no memory is used yet). */
 lrl_status lrl_arena_init(struct lrl_arena *a, const char *name, size_t reserve_bytes);
 void lrl_arena_free(struct lrl_arena *a);
-/* 64-byte aligned, uninitialised; NULL (and LRL_ERR_MEMORY recorded) when the arena is exhausted or the
- * machine has no memory. bytes == 0 gives a valid pointer. */
+/* 64-byte aligned, uninitialised; NULL (and LRL_ERR_MEMORY recorded) when the arena is exhausted or
+ * the machine has no memory. bytes == 0 gives a valid pointer. */
 void *lrl_arena_alloc(struct lrl_arena *a, size_t bytes);
 /* Makes the first `bytes` of the arena resident now. */
 lrl_status lrl_arena_pretouch(struct lrl_arena *a, size_t bytes);

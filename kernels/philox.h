@@ -1,6 +1,6 @@
-/* Counter-based random numbers: Philox4x32-10 (Salmon et al., SC 2011). A draw is a pure function of
- * (seed, purpose, index, k): never of time, thread, rank or batch slot, so results survive resuming,
- * re-batching and a different number of ranks. */
+/* Counter-based random numbers: Philox4x32-10 (Salmon et al., SC 2011). A draw is a pure function
+ * of (seed, purpose, index, k): never of time, thread, rank or batch slot, so results survive
+ * resuming, re-batching and a different number of ranks. */
 #ifndef LRL_PHILOX_H
 #define LRL_PHILOX_H
 #include <stdint.h>

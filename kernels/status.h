@@ -1,7 +1,7 @@
 /* Errors. Every function that can fail returns an lrl_status and puts its outputs in pointers.
- * The first failure on a thread keeps its message until lrl_error_clear(); later failures while it is
- * pending do not replace it, so the message a user sees is the cause, not a consequence.
- * Library code never prints and never exits. */
+ * The first failure on a thread keeps its message until lrl_error_clear(); later failures while it
+ * is pending do not replace it, so the message a user sees is the cause, not a consequence. Library
+ * code never prints and never exits. */
 #ifndef LRL_STATUS_H
 #define LRL_STATUS_H
 #include <stdbool.h>

@@ -1,9 +1,10 @@
-/* laurel_golden DIR: checks Laurel against numbers produced by other people's code. It takes any folder
- * with the file formats described in tests/golden/README.md, assumes nothing about sizes, and prints
- * one line per case: name, worst error, tolerance, PASS/FAIL/SKIP. A family registers itself:
+/* laurel_golden DIR: checks Laurel against numbers produced by other people's code. It takes any
+ * folder with the file formats described in tests/golden/README.md, assumes nothing about sizes,
+ * and prints one line per case: name, worst error, tolerance, PASS/FAIL/SKIP. A family registers
+ * itself:
  *
- *   static void run(struct golden *g, const char *path, const char *name) { ... golden_check(...); }
- *   GOLDEN_FAMILY("C4_", run)
+ *   static void run(struct golden *g, const char *path, const char *name) { ... golden_check(...);
+ * } GOLDEN_FAMILY("C4_", run)
  */
 #ifndef LRL_GOLDEN_H
 #define LRL_GOLDEN_H
@@ -13,20 +14,24 @@
 #include <stdint.h>
 
 struct golden {
-  const char *dir;    /* the folder given */
-  const char *assets; /* $LAUREL_ASSETS or ../shared/assets; real images and the official tokenizer */
+  const char *dir; /* the folder given */
+  const char
+      *assets; /* $LAUREL_ASSETS or ../shared/assets; real images and the official tokenizer */
   const char *device; /* backend name, "cpu" unless --device says otherwise */
   int n_pass, n_fail, n_skip;
 };
 
-/* Called once per file whose name starts with the family's prefix. `name` = file name without suffix. */
+/* Called once per file whose name starts with the family's prefix. `name` = file name without
+ * suffix. */
 typedef void golden_run(struct golden *g, const char *path, const char *name);
 void golden_register(const char *prefix, golden_run *run);
 #define GOLDEN_FAMILY(prefix, fn)                                                                  \
-  __attribute__((constructor)) static void golden_register_##fn(void) { golden_register(prefix, fn); }
+  __attribute__((constructor)) static void golden_register_##fn(void) {                            \
+    golden_register(prefix, fn);                                                                   \
+  }
 
-/* One result line. PASS iff worst <= tol (NaN fails). Exact checks: worst = number of mismatches, tol 0.
- * `what` may be "" or name the checked quantity ("hidden", "grads"). */
+/* One result line. PASS iff worst <= tol (NaN fails). Exact checks: worst = number of mismatches,
+ * tol 0. `what` may be "" or name the checked quantity ("hidden", "grads"). */
 void golden_check(struct golden *g, const char *name, const char *what, double worst, double tol);
 void golden_fail(struct golden *g, const char *name, const char *what, const char *why);
 void golden_skip(struct golden *g, const char *name, const char *what, const char *why);

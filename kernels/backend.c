@@ -1,0 +1,26 @@
+#include "kernels/backend.h"
+
+#include <omp.h>
+#include <string.h>
+
+lrl_status lrl_ctx_init(struct lrl_ctx *ctx, const char *name, int n_threads) {
+  *ctx = (struct lrl_ctx){.n_threads = n_threads > 0 ? n_threads : omp_get_max_threads()};
+  if (strcmp(name, "cpu") == 0)
+    ctx->backend = lrl_backend_cpu();
+  else if (strcmp(name, "ref") == 0)
+    ctx->backend = &lrl_backend_ref;
+  else
+    return LRL_FAIL(LRL_ERR_ARG, "unknown device '%s'; this build has cpu and ref", name);
+  omp_set_num_threads(ctx->n_threads);
+  LRL_TRY(lrl_arena_init(&ctx->scratch, "op scratch memory", (size_t)64 << 30));
+  LRL_TRY(lrl_arena_init(&ctx->packed, "packed weights", (size_t)256 << 30));
+  return ctx->backend->create != NULL ? ctx->backend->create(ctx) : LRL_OK;
+}
+
+void lrl_ctx_free(struct lrl_ctx *ctx) {
+  if (ctx->backend != NULL && ctx->backend->destroy != NULL)
+    ctx->backend->destroy(ctx);
+  lrl_arena_free(&ctx->scratch);
+  lrl_arena_free(&ctx->packed);
+  memset(ctx, 0, sizeof *ctx);
+}
