@@ -1,6 +1,6 @@
-/* Parameter units. A unit is the parameters of one block (a decoder layer, the embedding, the ViT, ...)
- * as one flat buffer, with their gradients in a second one. The unit is what is initialised, recomputed,
- * reduced over ranks, stepped and checkpointed; a parameter is a named view into it. */
+/* Parameter units. A unit is the parameters of one block (a decoder layer, the embedding, the ViT,
+ * ...) as one flat buffer, with their gradients in a second one. The unit is what is initialised,
+ * recomputed, reduced over ranks, stepped and checkpointed; a parameter is a named view into it. */
 #ifndef LRL_PARAM_H
 #define LRL_PARAM_H
 #include "kernels/arena.h"
