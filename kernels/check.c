@@ -1,5 +1,5 @@
-/* The public wrappers lrl_<op>(): validate once, then dispatch. A check looks at sizes, dtypes, strides,
- * pointers and indices; it costs nothing beside the op. */
+/* The public wrappers lrl_<op>(): validate once, then dispatch. A check looks at sizes, dtypes,
+ * strides, pointers and indices; it costs nothing beside the op. */
 #include "kernels/backend.h"
 
 #define BAD(code, ...) return LRL_FAIL(code, __VA_ARGS__)
@@ -30,7 +30,8 @@ static lrl_status pointers(const char *op, int64_t work, int n, const void *cons
     LRL_TRY(pointers(op, work, (int)(sizeof list_ / sizeof list_[0]), list_));                     \
   } while (0)
 
-static lrl_status indices(const char *op, const int32_t *index, int64_t n, int64_t lo, int64_t limit) {
+static lrl_status indices(const char *op, const int32_t *index, int64_t n, int64_t lo,
+                          int64_t limit) {
   for (int64_t i = 0; i < n; i++)
     if (index[i] < lo || index[i] >= limit)
       BAD(LRL_ERR_ARG, "%s: index %d at %lld is outside [%lld, %lld)", op, index[i], (long long)i,
@@ -53,7 +54,8 @@ CHECK(gemm) {
   if (a->c_dtype != LRL_F32 && a->c_dtype != a->dtype)
     BAD(LRL_ERR_DTYPE, "gemm: the result of %s operands cannot be %s", lrl_dtype_name(a->dtype),
         lrl_dtype_name(a->c_dtype));
-  if (a->ld_a < (a->trans_a ? a->m : a->k) || a->ld_b < (a->trans_b ? a->k : a->n) || a->ld_c < a->n)
+  if (a->ld_a < (a->trans_a ? a->m : a->k) || a->ld_b < (a->trans_b ? a->k : a->n) ||
+      a->ld_c < a->n)
     BAD(LRL_ERR_SHAPE, "gemm: a row stride is shorter than its row");
   if (a->beta != 0.0f && a->beta != 1.0f)
     BAD(LRL_ERR_ARG, "gemm: beta must be 0 or 1");
@@ -122,7 +124,8 @@ CHECK(rope_qkv_bwd) {
 }
 
 static lrl_status attention(const struct lrl_layout *l, int64_t hq, int64_t hk, int64_t d,
-                            lrl_dtype dtype, int64_t ld_q, int64_t ld_k, int64_t ld_v, int64_t ld_o) {
+                            lrl_dtype dtype, int64_t ld_q, int64_t ld_k, int64_t ld_v,
+                            int64_t ld_o) {
   if (l == NULL)
     BAD(LRL_ERR_ARG, "attention: the layout is missing");
   LRL_TRY(lrl_layout_check(l));
