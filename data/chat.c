@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* ---- template ---- */
 
@@ -11,22 +12,23 @@ static lrl_status role_name(const struct lrl_message *m, int64_t i, enum lrl_cha
                             const char **out) {
   if (m->role == NULL || m->content == NULL)
     return LRL_FAIL(LRL_ERR_FORMAT, "message %lld lacks its role or its content", (long long)i + 1);
-  bool user = strcmp(m->role, "user") == 0, system = strcmp(m->role, "system") == 0;
-  *out = user ? "user" : system ? "system" : "assistant";
   if (mode == LRL_CHAT_TRAINING) {
-    if (strcmp(m->role, "human") == 0)
-      *out = "user";
-  } else if (!user && !system && strcmp(m->role, "assistant") != 0) {
+    bool user = strcasecmp(m->role, "human") == 0 || strcasecmp(m->role, "user") == 0;
+    *out = user ? "user" : strcasecmp(m->role, "system") == 0 ? "system" : "assistant";
+    return LRL_OK;
+  }
+  *out = m->role;
+  if (strcmp(m->role, "system") != 0 && strcmp(m->role, "user") != 0 &&
+      strcmp(m->role, "assistant") != 0)
     return LRL_FAIL(LRL_ERR_FORMAT,
                     "message %lld has the role \"%.40s\"; use system, user or assistant",
                     (long long)i + 1, m->role);
-  }
   return LRL_OK;
 }
 
 static lrl_status add_turn(const struct lrl_message *m, int64_t i, enum lrl_chat_mode mode,
                            struct lrl_text *s) {
-  const char *role, *content;
+  const char *role = NULL, *content;
   LRL_TRY(role_name(m, i, mode, &role));
   content = m->content;
   int64_t len = (int64_t)strlen(content);

@@ -13,7 +13,8 @@ struct lrl_message {
 };
 
 enum lrl_chat_mode {
-  LRL_CHAT_TRAINING, /* content stripped; human/user -> user, system -> system, else assistant */
+  LRL_CHAT_TRAINING, /* content stripped; human/user -> user, system -> system (in any case), else
+                        assistant */
   LRL_CHAT_SCORING,  /* content as is; roles other than system, user, assistant are errors */
 };
 

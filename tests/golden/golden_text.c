@@ -225,8 +225,7 @@ static void check_parts(const struct lrl_tokenizer *t, const json_t *chat, bool 
   }
   for (size_t i = 0; i < json_array_size(parts); i++) {
     int64_t n = 0;
-    while (at < packed.ids.n && packed.ids.data[at] == LRL_ID_IMAGE)
-      at++;
+    at += i > 0; /* the image between two parts */
     while (at + n < packed.ids.n && packed.ids.data[at + n] != LRL_ID_IMAGE)
       n++;
     bad += mismatch(packed.ids.data + at, n, json_array_get(parts, i));
