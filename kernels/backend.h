@@ -39,6 +39,9 @@ bool lrl_cpu_has_bf16(void);
 extern const struct lrl_backend lrl_backend_ref;
 /* The cpu backend's table depends on the machine; see kernels/cpu_backend.c. */
 const struct lrl_backend *lrl_backend_cpu(void);
+/* The table of one instruction set ("generic", "avx2", "avx512"), for tests; NULL when this machine
+ * cannot run it or there is no such name. */
+const struct lrl_backend *lrl_backend_cpu_isa(const char *isa);
 
 #ifdef __cplusplus
 }
