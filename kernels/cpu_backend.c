@@ -1,5 +1,6 @@
 /* The cpu backend: one table per instruction set, chosen at run time by what the machine has. */
 #include "kernels/backend.h"
+#include "kernels/cpu_peak.h"
 #include "kernels/onednn/gemm.h"
 
 #include <string.h>
@@ -52,3 +53,9 @@ const struct lrl_backend *lrl_backend_cpu_isa(const char *isa) {
   return strcmp(isa, "generic") == 0 ? &table_generic : NULL;
 }
 const struct lrl_backend *lrl_backend_cpu(void) { return lrl_backend_cpu_isa(lrl_cpu_isa()); }
+
+double lrl_cpu_peak(bool bf16, int n_threads) {
+  return (has_avx512() ? cpu_avx512_peak
+          : has_avx2() ? cpu_avx2_peak
+                       : cpu_generic_peak)(bf16, n_threads);
+}

@@ -16,7 +16,8 @@ struct vision_case {
   double worst;
 };
 
-static double against(const struct vision_case *c, const char *dataset, const float *got, int64_t n) {
+static double against(const struct vision_case *c, const char *dataset, const float *got,
+                      int64_t n) {
   struct g5_array want;
   if (!g5_read_f32(&c->file, dataset, &want))
     return -1;
@@ -81,11 +82,11 @@ static void run_tower(struct vision_case *c, struct lrl_ctx *ctx, struct lrl_are
   struct lrl_tensor *pooled = lrl_vit_pooler(&quiet, v, x, n);
   lrl_tape_ok(&tape, quiet.status);
   if (golden_ok(c->g, c->name, "hidden", tape.status)) {
-    c->worst = fmax(c->worst,
-                    against(c, "/outputs/last_hidden_state", x->data, x->rows * x->cols));
+    c->worst = fmax(c->worst, against(c, "/outputs/last_hidden_state", x->data, x->rows * x->cols));
     golden_check(c->g, c->name, "hidden", c->worst, 5e-5);
     golden_check(c->g, c->name, "pooler",
-                 against(c, "/outputs/pooler_output", pooled->data, pooled->rows * pooled->cols), 5e-5);
+                 against(c, "/outputs/pooler_output", pooled->data, pooled->rows * pooled->cols),
+                 5e-5);
     if (g5_read_f32(&c->file, "/inputs/R", &r)) { /* loss = sum(last * R) / numel(R) */
       for (int64_t i = 0; i < r.n; i++)
         r.f32[i] /= (float)r.n;
@@ -108,14 +109,15 @@ static void run_clip(struct golden *g, const char *path, const char *name) {
     golden_fail(g, name, "", "cannot open the file");
     return;
   }
-  struct lrl_vit_config cfg = {.image_size = (int64_t)g5_num(&c.file, "image_size", 0),
-                               .patch_size = (int64_t)g5_num(&c.file, "patch_size", 0),
-                               .hidden_size = (int64_t)g5_num(&c.file, "hidden_size", 0),
-                               .intermediate_size = (int64_t)g5_num(&c.file, "intermediate_size", 0),
-                               .num_hidden_layers = (int64_t)g5_num(&c.file, "num_hidden_layers", 0),
-                               .num_attention_heads = (int64_t)g5_num(&c.file, "num_attention_heads", 1),
-                               .layer_norm_eps = g5_num(&c.file, "layer_norm_eps", 1e-5),
-                               .initializer_range = 0.02};
+  struct lrl_vit_config cfg = {
+      .image_size = (int64_t)g5_num(&c.file, "image_size", 0),
+      .patch_size = (int64_t)g5_num(&c.file, "patch_size", 0),
+      .hidden_size = (int64_t)g5_num(&c.file, "hidden_size", 0),
+      .intermediate_size = (int64_t)g5_num(&c.file, "intermediate_size", 0),
+      .num_hidden_layers = (int64_t)g5_num(&c.file, "num_hidden_layers", 0),
+      .num_attention_heads = (int64_t)g5_num(&c.file, "num_attention_heads", 1),
+      .layer_norm_eps = g5_num(&c.file, "layer_norm_eps", 1e-5),
+      .initializer_range = 0.02};
   if (golden_ok(g, name, "", lrl_ctx_init(&ctx, g->device, 0)) &&
       golden_ok(g, name, "", lrl_arena_init(&arena, "step memory", (size_t)16 << 30)) &&
       golden_ok(g, name, "", lrl_vit_build(&v, &cfg, "vision_model.", &c.params, LRL_F32, true)) &&
