@@ -8,8 +8,7 @@
 extern "C" {
 #endif
 
-#define LRL_OPTION_TEXT 512 /* bytes of a string option's buffer in the struct, with the final 0   \
-                             */
+#define LRL_OPTION_TEXT 512 /* bytes of a string option in the struct, final 0 included */
 
 enum lrl_option_type {
   LRL_OPTION_BOOL,   /* bool */
