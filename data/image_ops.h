@@ -1,0 +1,30 @@
+/* What a corpus needs from images, as functions: the tile grid from a file's first bytes, and the
+ * normalised tiles. lrl_image_ops_make gives the real ones; tests put simple ones in their place.
+ */
+#ifndef LRL_DATA_IMAGE_OPS_H
+#define LRL_DATA_IMAGE_OPS_H
+#include "kernels/status.h"
+
+struct lrl_image_grid {
+  int32_t rows, cols;    /* sub tiles */
+  int32_t width, height; /* of the file */
+};
+
+struct lrl_image_ops {
+  void *user;
+  int32_t tile;        /* side of a tile in pixels */
+  int32_t merged_side; /* side of the token grid of one tile after the 2x2 merge: tile/patch/2 */
+  /* Grid of an image that is one of n_images in its conversation; reads headers only. */
+  lrl_status (*grid)(void *user, const void *bytes, size_t n_bytes, int64_t n_images,
+                     struct lrl_image_grid *out);
+  /* out [1 + rows*cols][3][tile][tile]: global view, then tiles in raster order. */
+  lrl_status (*tiles)(void *user, const void *bytes, size_t n_bytes, int64_t n_images, float *out);
+};
+
+/* Tokens of an image, T = (rows*cols + 1)*side^2 + 1 + (rows + 1)*side. Source: SPEC 2.2. */
+static inline int64_t lrl_image_ops_tokens(const struct lrl_image_ops *ops,
+                                           const struct lrl_image_grid *g) {
+  int64_t side = ops->merged_side;
+  return ((int64_t)g->rows * g->cols + 1) * side * side + 1 + ((int64_t)g->rows + 1) * side;
+}
+#endif
