@@ -90,9 +90,9 @@ static lrl_status loss_case(struct e1 *e, const char *loss) {
   const float *want_w = bag_read(b, "grads", loss, "head_weight", NULL);
   double worst = want != NULL ? fabs(total - (double)*want) : NAN;
   if (want_h != NULL)
-    worst = fmax(worst, golden_max_abs(full, want_h, e->rows * e->time * w));
+    worst = bag_worse(worst, golden_max_abs(full, want_h, e->rows * e->time * w));
   if (want_w != NULL)
-    worst = fmax(worst, golden_max_abs(dw, want_w, w));
+    worst = bag_worse(worst, golden_max_abs(dw, want_w, w));
   golden_check(e->g, e->name, loss, worst, 5e-6);
   return LRL_OK;
 }
@@ -198,13 +198,14 @@ static lrl_status pair_loss(struct golden *g, struct bag *b, const char *name, c
     total += (value[i] - base[i]) / (double)n;
     for (int k = 0; k < 2; k++)
       if (want_d[k] != NULL)
-        worst = fmax(worst, fabs((double)(d[k][i] - d[k + 2][i]) - (double)want_d[k][i]) /
-                                fmax(1.0, fabs((double)want_d[k][i])));
+        worst = bag_worse(worst, fabs((double)(d[k][i] - d[k + 2][i]) - (double)want_d[k][i]) /
+                                     fmax(1.0, fabs((double)want_d[k][i])));
   }
   if (want == NULL)
     return LRL_OK;
   golden_check(g, name, loss,
-               fmax(worst, fabs(total - (double)*want) / fmax(1.0, fabs((double)*want))), 5e-6);
+               bag_worse(worst, fabs(total - (double)*want) / fmax(1.0, fabs((double)*want))),
+               5e-6);
   return LRL_OK;
 }
 

@@ -37,7 +37,7 @@ static lrl_status trajectory(struct bag *b, int tensor, const float *lr, int64_t
       const float *want = bag_read(b, "outputs", names[i], key, NULL);
       if (want == NULL)
         continue;
-      *worst = fmax(*worst, golden_max_abs(got[i], want, shape.n));
+      *worst = bag_worse(*worst, golden_max_abs(got[i], want, shape.n));
       ++*fields;
     }
   }
@@ -86,7 +86,7 @@ static lrl_status clip_case(struct bag *b, int c, double *worst) {
   if (n == 0 || n == 32 || max_norm == NULL || want == NULL)
     return LRL_FAIL(LRL_ERR_FORMAT, "case %d lacks a dataset", c);
   const double norm = sqrt(total), scale = fmin(1.0, (double)*max_norm / (norm + 1e-6));
-  *worst = fmax(*worst, fabs(norm - (double)*want) / fmax((double)*want, 1e-30));
+  *worst = bag_worse(*worst, fabs(norm - (double)*want) / fmax((double)*want, 1e-30));
   for (int i = 0; i < n; i++) {
     snprintf(key, sizeof key, "%d.%d", c, i);
     const float *clipped = bag_read(b, "outputs", "clipped", key, NULL);
@@ -96,7 +96,7 @@ static lrl_status clip_case(struct bag *b, int c, double *worst) {
     double size = 1e-30;
     for (int64_t j = 0; j < a[i].n; j++)
       size = fmax(size, (double)fabsf(clipped[j]));
-    *worst = fmax(*worst, golden_max_abs(grad[i], clipped, a[i].n) / size);
+    *worst = bag_worse(*worst, golden_max_abs(grad[i], clipped, a[i].n) / size);
   }
   return LRL_OK;
 }
