@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_BUFFERS = 32, GUARD = 64 };
+enum { MAX_BUFFERS = 64, GUARD = 64 };
 
 struct buffer {
   lrl_dtype dtype;
@@ -28,6 +28,8 @@ struct op_run {
 };
 
 static inline void *add_buffer(struct op_run *r, lrl_dtype t, int64_t n, bool output) {
+  if (r->n_buffers == MAX_BUFFERS)
+    abort(); /* the case needs a larger MAX_BUFFERS */
   struct buffer *b = &r->buffers[r->n_buffers++];
   const size_t bytes = (size_t)(n * lrl_dtype_bytes(t));
   *b = (struct buffer){t, n, output, malloc(bytes + 2 * GUARD)};

@@ -37,7 +37,7 @@ static double worst_error(const struct op_run *x, const struct op_run *y, lrl_dt
     for (int64_t i = 0; i < p->n; i++) {
       const double u = at(p, i), v = at(q, i);
       scale = fmax(scale, fabs(v));
-      error = isnan(u) != isnan(v) ? INFINITY : isnan(u) ? error : fmax(error, fabs(u - v));
+      error = isnan(u) || isnan(v) ? INFINITY : fmax(error, fabs(u - v));
     }
     worst = fmax(worst, error / scale);
   }
