@@ -210,7 +210,7 @@ lrl_status lrl_batch_builder_add_pair(struct lrl_batch_builder *b, const struct 
   int64_t n_tiles = t->n_tiles;
   lrl_corpus_get(c, i, &p);
   lrl_status status = add_pair_tiles(b, c, &p);
-  if (status == LRL_ERR_MEMORY)
+  if (status == LRL_ERR_MEMORY || status == LRL_ERR_ARG)
     return status;
   if (status != LRL_OK) {
     snprintf(b->reason, sizeof b->reason, "pair %lld (line %lld): %.150s", (long long)i,

@@ -22,7 +22,8 @@ void lrl_batch_builder_free(struct lrl_batch_builder *b);
 void lrl_batch_builder_reset(struct lrl_batch_builder *b);
 
 /* Adds pair i. When one of its images cannot be decoded the pair is left out, n_set_aside counted
- * and the reason kept. LRL_ERR_MEMORY, LRL_ERR_SHAPE (more than 2^31 - 1 tokens). */
+ * and the reason kept. LRL_ERR_MEMORY, LRL_ERR_SHAPE (more than 2^31 - 1 tokens), LRL_ERR_ARG (the
+ * corpus was packed with another image geometry). */
 lrl_status lrl_batch_builder_add_pair(struct lrl_batch_builder *b, const struct lrl_corpus *c,
                                       int64_t i);
 /* Adds one conversation as a sequence without a parent; its score is read at last_row. Image paths
