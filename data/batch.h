@@ -38,7 +38,7 @@ struct lrl_batch {
   int32_t *source;                      /* index of the source (data set) in the corpus */
   int64_t *pair_index;                  /* index of the pair in the corpus */
   int64_t *chosen_len, *rejected_len;   /* tokens that belong to this answer only */
-  float *margin;                        /* [n_pairs], or NULL when the corpus has none */
+  float *margin;                        /* NULL when no pair has one; 0 for those without */
 
   /* Per sequence [n_seqs]: packed row of its last token, -1 for an empty sequence. */
   int32_t *last_row;

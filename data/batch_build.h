@@ -1,0 +1,42 @@
+/* Puts pairs and chats together to a struct lrl_batch. The arrays grow and are reused, so a builder
+ * that is reset and filled again allocates nothing once it has seen the largest batch. */
+#ifndef LRL_BATCH_BUILD_H
+#define LRL_BATCH_BUILD_H
+#include "data/batch.h"
+#include "data/bytes.h"
+#include "data/corpus.h"
+
+struct lrl_batch_builder {
+  struct lrl_batch batch;             /* complete after lrl_batch_builder_finish */
+  const struct lrl_image_ops *images; /* NULL: pairs with images are set aside */
+  bool share_prefix;                  /* false: each answer is a sequence with the prompt in it */
+  bool withhold_images;               /* leave image tokens and tiles out (control experiments) */
+  struct lrl_buffer buffer[20];       /* storage of the arrays of batch */
+  struct lrl_buffer tile_of;          /* scratch: first tile of each image of one pair */
+  char reason[200];
+};
+
+/* Empty; the two switches and `images` are set by the caller. */
+void lrl_batch_builder_init(struct lrl_batch_builder *b, const struct lrl_image_ops *images);
+void lrl_batch_builder_free(struct lrl_batch_builder *b);
+void lrl_batch_builder_reset(struct lrl_batch_builder *b);
+
+/* Adds pair i. When one of its images cannot be decoded the pair is left out, n_set_aside counted
+ * and the reason kept. LRL_ERR_MEMORY, LRL_ERR_SHAPE (more than 2^31 - 1 tokens), LRL_ERR_ARG (the
+ * corpus was packed with another image geometry). */
+lrl_status lrl_batch_builder_add_pair(struct lrl_batch_builder *b, const struct lrl_corpus *c,
+                                      int64_t i);
+/* Adds one conversation as a sequence without a parent; its score is read at last_row. Image paths
+ * count from image_root. Unlike above every problem is an error: LRL_ERR_IO, LRL_ERR_FORMAT. */
+lrl_status lrl_batch_builder_add_chat(struct lrl_batch_builder *b, const struct lrl_tokenizer *t,
+                                      const struct lrl_chat_options *options,
+                                      const struct lrl_message *messages, int64_t n_messages,
+                                      const char *const *image_paths, int64_t n_images,
+                                      const char *image_root);
+/* Sets the pointers of b->batch; they hold until the next add or reset. */
+void lrl_batch_builder_finish(struct lrl_batch_builder *b);
+
+/* Packed tokens pair i would take. */
+int64_t lrl_batch_pair_cost(const struct lrl_corpus *c, int64_t i, bool share_prefix,
+                            bool withhold_images);
+#endif
