@@ -8,6 +8,7 @@ static const struct {
   const char *name, *help;
   int (*run)(int argc, char **argv);
 } commands[] = {
+    {"reward", "train a Bradley-Terry reward model on preference pairs", lrl_command_reward},
     {"doctor", "what this machine and this build can do", lrl_command_doctor},
     {"bench", "time a training step against the machine's measured peak", lrl_command_bench},
 };
