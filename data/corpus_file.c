@@ -119,7 +119,7 @@ static bool read_attribute(hid_t on, const char *name, hid_t type, void *value) 
   hid_t attr = H5Aopen(on, name, H5P_DEFAULT);
   if (attr < 0)
     return false;
-  /* A longer text than expected would overrun the caller's buffer. */
+  /* Text of variable length would come back as a pointer, not as bytes. */
   hid_t stored = H5Aget_type(attr), space = H5Aget_space(attr);
   bool ok = stored >= 0 && H5Tget_class(stored) == H5Tget_class(type) &&
             H5Sget_simple_extent_npoints(space) == 1 && H5Tis_variable_str(stored) <= 0 &&
