@@ -1,277 +1,351 @@
-/* The public wrappers lrl_<op>(): validate once, then dispatch. A check looks at sizes, dtypes, strides,
- * pointers and indices; it costs nothing beside the op. */
-#include "kernels/backend.h"
+/* The checked public wrappers lrl_<op>(): one check_<op>() per op, then the dispatch. A check that
+ * fails names the op and the value; nothing was computed then. */
+#include "kernels/check.h"
 
-#define BAD(code, ...) return LRL_FAIL(code, __VA_ARGS__)
-
-static lrl_status sizes(const char *op, int64_t a, int64_t b, int64_t c) {
-  if (a < 0 || b < 0 || c < 0)
-    BAD(LRL_ERR_SHAPE, "%s: negative size (%lld, %lld, %lld)", op, (long long)a, (long long)b,
-        (long long)c);
-  return LRL_OK;
-}
-
-static lrl_status float_dtype(const char *op, lrl_dtype t) {
-  if (t != LRL_F32 && t != LRL_BF16)
-    BAD(LRL_ERR_DTYPE, "%s takes f32 or bf16, not %s", op, lrl_dtype_name(t));
-  return LRL_OK;
-}
-
-/* Every pointer in the list must be given when there is anything to do. */
-static lrl_status pointers(const char *op, int64_t work, int n, const void *const *p) {
-  for (int i = 0; i < n && work > 0; i++)
-    if (p[i] == NULL)
-      BAD(LRL_ERR_ARG, "%s: operand %d is missing", op, i);
-  return LRL_OK;
-}
-#define POINTERS(op, work, ...)                                                                    \
-  do {                                                                                             \
-    const void *const list_[] = {__VA_ARGS__};                                                     \
-    LRL_TRY(pointers(op, work, (int)(sizeof list_ / sizeof list_[0]), list_));                     \
-  } while (0)
-
-static lrl_status indices(const char *op, const int32_t *index, int64_t n, int64_t lo, int64_t limit) {
-  for (int64_t i = 0; i < n; i++)
-    if (index[i] < lo || index[i] >= limit)
-      BAD(LRL_ERR_ARG, "%s: index %d at %lld is outside [%lld, %lld)", op, index[i], (long long)i,
-          (long long)lo, (long long)limit);
-  return LRL_OK;
-}
-
-/* Sizes, dtype and operands of an op over [rows, cols]. */
-#define MATRIX(op, rows, cols, dt, ...)                                                            \
-  do {                                                                                             \
-    LRL_TRY(sizes(op, rows, cols, 0));                                                             \
-    LRL_TRY(float_dtype(op, dt));                                                                  \
-    POINTERS(op, (rows) * (cols), __VA_ARGS__);                                                    \
-  } while (0)
-#define CHECK(op) static lrl_status check_##op(const struct lrl_##op##_args *a)
-
-CHECK(gemm) {
-  LRL_TRY(sizes("gemm", a->m, a->n, a->k));
-  LRL_TRY(float_dtype("gemm", a->dtype));
+static lrl_status check_gemm(const struct lrl_gemm_args *a) {
+  SIZES("gemm", a->m, a->n, a->k);
+  LRL_TRY(lrl_check_dtype("gemm", a->dtype));
   if (a->c_dtype != LRL_F32 && a->c_dtype != a->dtype)
-    BAD(LRL_ERR_DTYPE, "gemm: the result of %s operands cannot be %s", lrl_dtype_name(a->dtype),
-        lrl_dtype_name(a->c_dtype));
-  if (a->ld_a < (a->trans_a ? a->m : a->k) || a->ld_b < (a->trans_b ? a->k : a->n) || a->ld_c < a->n)
-    BAD(LRL_ERR_SHAPE, "gemm: a row stride is shorter than its row");
-  if (a->beta != 0.0f && a->beta != 1.0f)
-    BAD(LRL_ERR_ARG, "gemm: beta must be 0 or 1");
-  POINTERS("gemm", a->m * a->n, a->c);
-  POINTERS("gemm", a->m * a->n * a->k, a->a, a->b);
-  return LRL_OK;
+    return LRL_FAIL(LRL_ERR_DTYPE, "op gemm: a %s result needs %s operands",
+                    lrl_dtype_name(a->c_dtype), lrl_dtype_name(a->c_dtype));
+  LRL_TRY(lrl_check_beta("gemm", a->beta));
+  if (a->ld_a < (a->trans_a ? a->m : a->k) || a->ld_b < (a->trans_b ? a->k : a->n) ||
+      a->ld_c < a->n)
+    return LRL_FAIL(LRL_ERR_SHAPE, "op gemm: a row stride is smaller than its row");
+  NEED("gemm", a->m * a->n, a->c);
+  NEED("gemm", a->m * a->n * a->k, a->a, a->b);
+  const int64_t c_bytes = lrl_span(a->m, a->n, a->ld_c) * lrl_dtype_bytes(a->c_dtype);
+  const int64_t one = lrl_dtype_bytes(a->dtype);
+  const int64_t a_bytes =
+      one * (a->trans_a ? lrl_span(a->k, a->m, a->ld_a) : lrl_span(a->m, a->k, a->ld_a));
+  const int64_t b_bytes =
+      one * (a->trans_b ? lrl_span(a->n, a->k, a->ld_b) : lrl_span(a->k, a->n, a->ld_b));
+  LRL_TRY(lrl_check_apart("gemm", a->c, c_bytes, a->a, a_bytes));
+  LRL_TRY(lrl_check_apart("gemm", a->c, c_bytes, a->bias, a->n * one));
+  return lrl_check_apart("gemm", a->c, c_bytes, a->b, b_bytes);
 }
-CHECK(embedding_fwd) {
-  MATRIX("embedding", a->n_tokens, a->width, a->dtype, a->ids, a->table, a->out);
-  return indices("embedding", a->ids, a->n_tokens, -1, a->n_vocab);
+
+static lrl_status check_embedding_fwd(const struct lrl_embedding_fwd_args *a) {
+  SIZES("embedding_fwd", a->n_tokens, a->width, a->n_vocab);
+  LRL_TRY(lrl_check_dtype("embedding_fwd", a->dtype));
+  NEED("embedding_fwd", a->n_tokens, a->ids);
+  NEED("embedding_fwd", a->n_tokens * a->width, a->out);
+  NEED("embedding_fwd", a->n_tokens * a->width * a->n_vocab, a->table);
+  return lrl_check_ids("embedding_fwd", a->ids, a->n_tokens, -1, a->n_vocab);
 }
-CHECK(embedding_bwd) {
-  MATRIX("embedding", a->n_tokens, a->width, a->dtype, a->ids, a->d_out, a->d_table);
-  return indices("embedding", a->ids, a->n_tokens, -1, a->n_vocab);
+
+static lrl_status check_embedding_bwd(const struct lrl_embedding_bwd_args *a) {
+  SIZES("embedding_bwd", a->n_tokens, a->width, a->n_vocab);
+  LRL_TRY(lrl_check_dtype("embedding_bwd", a->dtype));
+  NEED("embedding_bwd", a->n_tokens, a->ids);
+  NEED("embedding_bwd", a->n_tokens * a->width, a->d_out);
+  NEED("embedding_bwd", a->n_tokens * a->width * a->n_vocab, a->d_table);
+  return lrl_check_ids("embedding_bwd", a->ids, a->n_tokens, -1, a->n_vocab);
 }
-CHECK(gather_rows) {
-  MATRIX("gather_rows", a->n, a->width, a->dtype, a->index, a->out);
-  return indices("gather_rows", a->index, a->n, -1, a->n_x);
+
+static lrl_status check_gather_rows(const struct lrl_gather_rows_args *a) {
+  SIZES("gather_rows", a->n, a->n_x, a->width);
+  LRL_TRY(lrl_check_dtype("gather_rows", a->dtype));
+  LRL_TRY(lrl_check_beta("gather_rows", a->beta));
+  NEED("gather_rows", a->n, a->index);
+  NEED("gather_rows", a->n * a->width, a->out);
+  NEED("gather_rows", a->n * a->n_x * a->width, a->x);
+  const int64_t row = a->width * lrl_dtype_bytes(a->dtype);
+  LRL_TRY(lrl_check_apart("gather_rows", a->out, a->n * row, a->x, a->n_x * row));
+  return lrl_check_ids("gather_rows", a->index, a->n, -1, a->n_x);
 }
-CHECK(scatter_rows) {
-  MATRIX("scatter_rows", a->n, a->width, a->dtype, a->index, a->x, a->out);
-  return indices("scatter_rows", a->index, a->n, -1, a->n_out);
+
+static lrl_status check_scatter_rows(const struct lrl_scatter_rows_args *a) {
+  SIZES("scatter_rows", a->n, a->n_out, a->width);
+  LRL_TRY(lrl_check_dtype("scatter_rows", a->dtype));
+  LRL_TRY(lrl_check_beta("scatter_rows", a->beta));
+  NEED("scatter_rows", a->n, a->index);
+  NEED("scatter_rows", a->n * a->width, a->x);
+  NEED("scatter_rows", a->n * a->n_out * a->width, a->out);
+  const int64_t row = a->width * lrl_dtype_bytes(a->dtype);
+  LRL_TRY(lrl_check_apart("scatter_rows", a->out, a->n_out * row, a->x, a->n * row));
+  return lrl_check_ids("scatter_rows", a->index, a->n, -1, a->n_out);
 }
-CHECK(rms_norm_fwd) {
-  MATRIX("rms_norm", a->n_tokens, a->width, a->dtype, a->x, a->weight, a->y, a->rstd);
-  if (a->residual != NULL && a->sum_out == NULL)
-    BAD(LRL_ERR_ARG, "rms_norm: a residual needs sum_out");
-  return LRL_OK;
-}
-CHECK(rms_norm_bwd) {
-  MATRIX("rms_norm", a->n_tokens, a->width, a->dtype, a->s, a->weight, a->dy, a->rstd, a->dx);
-  return LRL_OK;
-}
-CHECK(layer_norm_fwd) {
-  MATRIX("layer_norm", a->n_tokens, a->width, a->dtype, a->x, a->weight, a->bias, a->y, a->mean,
-         a->rstd);
-  return LRL_OK;
-}
-CHECK(layer_norm_bwd) {
-  MATRIX("layer_norm", a->n_tokens, a->width, a->dtype, a->x, a->weight, a->dy, a->mean, a->rstd,
-         a->dx);
+
+static lrl_status check_rms_norm_fwd(const struct lrl_rms_norm_fwd_args *a) {
+  SIZES("rms_norm_fwd", a->n_tokens, a->width, 0);
+  LRL_TRY(lrl_check_dtype("rms_norm_fwd", a->dtype));
+  NEED("rms_norm_fwd", a->n_tokens * a->width, a->x, a->weight, a->y, a->rstd);
+  if (a->residual != NULL)
+    NEED("rms_norm_fwd", a->n_tokens * a->width, a->sum_out);
   return LRL_OK;
 }
 
-static lrl_status heads(const char *op, int64_t hq, int64_t hk, int64_t d) {
-  if (hk < 1 || hq < hk || hq % hk != 0 || d < 1)
-    BAD(LRL_ERR_SHAPE, "%s: %lld query heads, %lld key heads of size %lld do not fit together", op,
-        (long long)hq, (long long)hk, (long long)d);
+static lrl_status check_rms_norm_bwd(const struct lrl_rms_norm_bwd_args *a) {
+  SIZES("rms_norm_bwd", a->n_tokens, a->width, 0);
+  LRL_TRY(lrl_check_dtype("rms_norm_bwd", a->dtype));
+  NEED("rms_norm_bwd", a->n_tokens * a->width, a->s, a->weight, a->dy, a->rstd);
   return LRL_OK;
-}
-CHECK(rope_qkv_fwd) {
-  LRL_TRY(heads("rope_qkv", a->n_heads, a->n_kv_heads, a->head_dim));
-  if (a->head_dim % 2 != 0)
-    BAD(LRL_ERR_SHAPE, "rope_qkv: the head size %lld is odd", (long long)a->head_dim);
-  MATRIX("rope_qkv", a->n_tokens, a->head_dim, a->dtype, a->positions, a->cos, a->sin, a->qkv, a->q,
-         a->k, a->v);
-  return indices("rope_qkv", a->positions, a->n_tokens, 0, a->n_positions);
-}
-CHECK(rope_qkv_bwd) {
-  LRL_TRY(heads("rope_qkv", a->n_heads, a->n_kv_heads, a->head_dim));
-  if (a->head_dim % 2 != 0)
-    BAD(LRL_ERR_SHAPE, "rope_qkv: the head size %lld is odd", (long long)a->head_dim);
-  MATRIX("rope_qkv", a->n_tokens, a->head_dim, a->dtype, a->positions, a->cos, a->sin, a->dq, a->dk,
-         a->dv, a->dqkv);
-  return indices("rope_qkv", a->positions, a->n_tokens, 0, a->n_positions);
 }
 
-static lrl_status attention(const struct lrl_layout *l, int64_t hq, int64_t hk, int64_t d,
-                            lrl_dtype dtype, int64_t ld_q, int64_t ld_k, int64_t ld_v, int64_t ld_o) {
-  if (l == NULL)
-    BAD(LRL_ERR_ARG, "attention: the layout is missing");
-  LRL_TRY(lrl_layout_check(l));
-  LRL_TRY(heads("attention", hq, hk, d));
-  LRL_TRY(float_dtype("attention", dtype));
-  if (ld_q < hq * d || ld_o < hq * d || ld_k < hk * d || ld_v < hk * d)
-    BAD(LRL_ERR_SHAPE, "attention: a row stride is shorter than its row");
+static lrl_status check_layer_norm_fwd(const struct lrl_layer_norm_fwd_args *a) {
+  SIZES("layer_norm_fwd", a->n_tokens, a->width, 0);
+  LRL_TRY(lrl_check_dtype("layer_norm_fwd", a->dtype));
+  NEED("layer_norm_fwd", a->n_tokens * a->width, a->x, a->weight, a->bias, a->y, a->mean, a->rstd);
   return LRL_OK;
 }
-CHECK(attention_fwd) {
-  LRL_TRY(attention(a->layout, a->n_heads, a->n_kv_heads, a->head_dim, a->dtype, a->ld_q, a->ld_k,
-                    a->ld_v, a->ld_o));
-  POINTERS("attention", a->layout->n_tokens, a->q, a->k, a->v, a->o, a->lse);
+
+static lrl_status check_layer_norm_bwd(const struct lrl_layer_norm_bwd_args *a) {
+  SIZES("layer_norm_bwd", a->n_tokens, a->width, 0);
+  LRL_TRY(lrl_check_dtype("layer_norm_bwd", a->dtype));
+  NEED("layer_norm_bwd", a->n_tokens * a->width, a->x, a->weight, a->dy, a->mean, a->rstd);
   return LRL_OK;
 }
-CHECK(attention_bwd) {
-  LRL_TRY(attention(a->layout, a->n_heads, a->n_kv_heads, a->head_dim, a->dtype, a->ld_q, a->ld_k,
-                    a->ld_v, a->ld_o));
-  POINTERS("attention", a->layout->n_tokens, a->q, a->k, a->v, a->o, a->d_o, a->lse, a->dq, a->dk,
-           a->dv);
+
+static lrl_status check_rope_qkv_fwd(const struct lrl_rope_qkv_fwd_args *a) {
+  const int64_t n = a->n_tokens * a->n_heads * a->head_dim;
+  LRL_TRY(lrl_check_heads("rope_qkv_fwd", a->n_tokens, a->n_heads, a->n_kv_heads, a->head_dim));
+  LRL_TRY(lrl_check_even("rope_qkv_fwd", a->head_dim));
+  LRL_TRY(lrl_check_dtype("rope_qkv_fwd", a->dtype));
+  NEED("rope_qkv_fwd", n, a->positions, a->cos, a->sin, a->qkv, a->q, a->k, a->v);
+  return lrl_check_ids("rope_qkv_fwd", a->positions, n > 0 ? a->n_tokens : 0, 0, a->n_positions);
+}
+
+static lrl_status check_rope_qkv_bwd(const struct lrl_rope_qkv_bwd_args *a) {
+  const int64_t n = a->n_tokens * a->n_heads * a->head_dim;
+  LRL_TRY(lrl_check_heads("rope_qkv_bwd", a->n_tokens, a->n_heads, a->n_kv_heads, a->head_dim));
+  LRL_TRY(lrl_check_even("rope_qkv_bwd", a->head_dim));
+  LRL_TRY(lrl_check_dtype("rope_qkv_bwd", a->dtype));
+  NEED("rope_qkv_bwd", n, a->positions, a->cos, a->sin, a->dqkv, a->dq, a->dk, a->dv);
+  return lrl_check_ids("rope_qkv_bwd", a->positions, n > 0 ? a->n_tokens : 0, 0, a->n_positions);
+}
+
+static lrl_status check_strides(const char *op, int64_t wq, int64_t wk, int64_t ld_q, int64_t ld_k,
+                                int64_t ld_v, int64_t ld_o) {
+  if (ld_q < wq || ld_o < wq || ld_k < wk || ld_v < wk)
+    return LRL_FAIL(LRL_ERR_SHAPE, "op %s: a row stride is smaller than its row", op);
   return LRL_OK;
 }
-CHECK(swiglu_fwd) {
-  MATRIX("swiglu", a->n_tokens, a->width, a->dtype, a->gate, a->up, a->y);
-  if (a->ld_in < a->width)
-    BAD(LRL_ERR_SHAPE, "swiglu: the row stride is shorter than the row");
+
+static lrl_status check_attention_fwd(const struct lrl_attention_fwd_args *a) {
+  LRL_TRY(lrl_check_layout("attention_fwd", a->layout));
+  LRL_TRY(lrl_check_heads("attention_fwd", a->layout->n_tokens, a->n_heads, a->n_kv_heads,
+                          a->head_dim));
+  LRL_TRY(lrl_check_dtype("attention_fwd", a->dtype));
+  LRL_TRY(check_strides("attention_fwd", a->n_heads * a->head_dim, a->n_kv_heads * a->head_dim,
+                        a->ld_q, a->ld_k, a->ld_v, a->ld_o));
+  NEED("attention_fwd", a->layout->n_tokens * a->n_heads * a->head_dim, a->q, a->k, a->v, a->o,
+       a->lse);
   return LRL_OK;
 }
-CHECK(swiglu_bwd) {
-  MATRIX("swiglu", a->n_tokens, a->width, a->dtype, a->gate, a->up, a->dy, a->d_gate, a->d_up);
-  if (a->ld_in < a->width)
-    BAD(LRL_ERR_SHAPE, "swiglu: the row stride is shorter than the row");
+
+static lrl_status check_attention_bwd(const struct lrl_attention_bwd_args *a) {
+  LRL_TRY(lrl_check_layout("attention_bwd", a->layout));
+  LRL_TRY(lrl_check_heads("attention_bwd", a->layout->n_tokens, a->n_heads, a->n_kv_heads,
+                          a->head_dim));
+  LRL_TRY(lrl_check_dtype("attention_bwd", a->dtype));
+  LRL_TRY(check_strides("attention_bwd", a->n_heads * a->head_dim, a->n_kv_heads * a->head_dim,
+                        a->ld_q, a->ld_k, a->ld_v, a->ld_o));
+  NEED("attention_bwd", a->layout->n_tokens * a->n_heads * a->head_dim, a->q, a->k, a->v, a->o,
+       a->lse, a->d_o, a->dq, a->dk, a->dv);
   return LRL_OK;
 }
-CHECK(gelu_fwd) {
-  MATRIX("gelu", a->n, (int64_t)1, a->dtype, a->x, a->y);
+
+static lrl_status check_swiglu_fwd(const struct lrl_swiglu_fwd_args *a) {
+  SIZES("swiglu_fwd", a->n_tokens, a->width, a->ld_in - a->width);
+  LRL_TRY(lrl_check_dtype("swiglu_fwd", a->dtype));
+  NEED("swiglu_fwd", a->n_tokens * a->width, a->gate, a->up, a->y);
   return LRL_OK;
 }
-CHECK(gelu_bwd) {
-  MATRIX("gelu", a->n, (int64_t)1, a->dtype, a->x, a->dy, a->dx);
+
+static lrl_status check_swiglu_bwd(const struct lrl_swiglu_bwd_args *a) {
+  SIZES("swiglu_bwd", a->n_tokens, a->width, a->ld_in - a->width);
+  LRL_TRY(lrl_check_dtype("swiglu_bwd", a->dtype));
+  NEED("swiglu_bwd", a->n_tokens * a->width, a->gate, a->up, a->dy, a->d_gate, a->d_up);
   return LRL_OK;
 }
-CHECK(add) {
-  MATRIX("add", a->n, (int64_t)1, a->dtype, a->a, a->b, a->y);
+
+static lrl_status check_gelu_kind(const char *op, enum lrl_gelu_kind kind) {
+  if (kind != LRL_GELU_ERF && kind != LRL_GELU_QUICK)
+    return LRL_FAIL(LRL_ERR_ARG, "op %s: unknown kind of GELU %d", op, (int)kind);
   return LRL_OK;
 }
-CHECK(colsum) {
-  MATRIX("colsum", a->n_tokens, a->width, a->dtype, a->x, a->out);
+
+static lrl_status check_gelu_fwd(const struct lrl_gelu_fwd_args *a) {
+  SIZES("gelu_fwd", a->n, 0, 0);
+  LRL_TRY(lrl_check_dtype("gelu_fwd", a->dtype));
+  NEED("gelu_fwd", a->n, a->x, a->y);
+  return check_gelu_kind("gelu_fwd", a->kind);
+}
+
+static lrl_status check_gelu_bwd(const struct lrl_gelu_bwd_args *a) {
+  SIZES("gelu_bwd", a->n, 0, 0);
+  LRL_TRY(lrl_check_dtype("gelu_bwd", a->dtype));
+  NEED("gelu_bwd", a->n, a->x, a->dy, a->dx);
+  return check_gelu_kind("gelu_bwd", a->kind);
+}
+
+static lrl_status check_add(const struct lrl_add_args *a) {
+  SIZES("add", a->n, 0, 0);
+  LRL_TRY(lrl_check_dtype("add", a->dtype));
+  NEED("add", a->n, a->a, a->b, a->y);
   return LRL_OK;
 }
-CHECK(dropout) {
-  MATRIX("dropout", a->n_tokens, a->width, a->dtype, a->row_key, a->x, a->y);
+
+static lrl_status check_colsum(const struct lrl_colsum_args *a) {
+  SIZES("colsum", a->n_tokens, a->width, 0);
+  LRL_TRY(lrl_check_dtype("colsum", a->dtype));
+  NEED("colsum", a->n_tokens * a->width, a->x, a->out);
+  return LRL_OK;
+}
+
+static lrl_status check_dropout(const struct lrl_dropout_args *a) {
+  SIZES("dropout", a->n_tokens, a->width, 0);
+  LRL_TRY(lrl_check_dtype("dropout", a->dtype));
   if (!(a->p >= 0.0f && a->p < 1.0f))
-    BAD(LRL_ERR_ARG, "dropout: p must be in [0, 1), not %g", (double)a->p);
+    return LRL_FAIL(LRL_ERR_ARG, "op dropout: p is %g, allowed is [0, 1)", (double)a->p);
+  NEED("dropout", a->n_tokens * a->width, a->row_key, a->x, a->y);
   return LRL_OK;
 }
 
-static lrl_status patches(int64_t n, int64_t channels, int64_t size, int64_t patch) {
-  if (n < 0 || channels < 1 || patch < 1 || size < patch)
-    BAD(LRL_ERR_SHAPE, "im2col: patches of %lld do not fit images of %lld", (long long)patch,
-        (long long)size);
+static lrl_status check_patches(const char *op, int64_t n, int64_t channels, int64_t size,
+                                int64_t patch) {
+  SIZES(op, n, channels, size);
+  if (patch < 1)
+    return LRL_FAIL(LRL_ERR_SHAPE, "op %s: the patch size %lld is not positive", op,
+                    (long long)patch);
   return LRL_OK;
 }
-CHECK(im2col_fwd) {
-  LRL_TRY(patches(a->n, a->channels, a->size, a->patch));
-  MATRIX("im2col", a->n, a->channels, a->dtype, a->pixels, a->cols);
+
+static lrl_status check_im2col_fwd(const struct lrl_im2col_fwd_args *a) {
+  LRL_TRY(check_patches("im2col_fwd", a->n, a->channels, a->size, a->patch));
+  LRL_TRY(lrl_check_dtype("im2col_fwd", a->dtype));
+  NEED("im2col_fwd", a->n * a->channels * (a->size / a->patch), a->pixels, a->cols);
   return LRL_OK;
 }
-CHECK(im2col_bwd) {
-  LRL_TRY(patches(a->n, a->channels, a->size, a->patch));
-  MATRIX("im2col", a->n, a->channels, a->dtype, a->d_cols, a->d_pixels);
+
+static lrl_status check_im2col_bwd(const struct lrl_im2col_bwd_args *a) {
+  LRL_TRY(check_patches("im2col_bwd", a->n, a->channels, a->size, a->patch));
+  LRL_TRY(lrl_check_dtype("im2col_bwd", a->dtype));
+  NEED("im2col_bwd", a->n * a->channels * a->size, a->d_pixels);
+  NEED("im2col_bwd", a->n * a->channels * (a->size / a->patch), a->d_cols);
   return LRL_OK;
 }
-CHECK(vit_embed_fwd) {
-  LRL_TRY(sizes("vit_embed", a->n, a->n_patches, a->width));
-  MATRIX("vit_embed", a->n, a->width, a->dtype, a->cls, a->pos, a->out);
-  POINTERS("vit_embed", a->n * a->n_patches, a->patches);
+
+static lrl_status check_vit_embed_fwd(const struct lrl_vit_embed_fwd_args *a) {
+  SIZES("vit_embed_fwd", a->n, a->n_patches, a->width);
+  LRL_TRY(lrl_check_dtype("vit_embed_fwd", a->dtype));
+  NEED("vit_embed_fwd", a->n * a->width, a->cls, a->pos, a->out);
+  NEED("vit_embed_fwd", a->n * a->n_patches * a->width, a->patches);
   return LRL_OK;
 }
-CHECK(vit_embed_bwd) {
-  LRL_TRY(sizes("vit_embed", a->n, a->n_patches, a->width));
-  MATRIX("vit_embed", a->n, a->width, a->dtype, a->d_out);
+
+static lrl_status check_vit_embed_bwd(const struct lrl_vit_embed_bwd_args *a) {
+  SIZES("vit_embed_bwd", a->n, a->n_patches, a->width);
+  LRL_TRY(lrl_check_dtype("vit_embed_bwd", a->dtype));
+  NEED("vit_embed_bwd", a->n * a->width, a->d_out);
   return LRL_OK;
 }
-CHECK(cross_entropy) {
-  LRL_TRY(sizes("cross_entropy", a->n_tokens, a->n_vocab, 0));
-  POINTERS("cross_entropy", a->n_tokens * a->n_vocab, a->logits, a->target, a->loss);
-  for (int64_t i = 0; i < a->n_tokens; i++)
-    if (a->target[i] != -100 && (a->target[i] < 0 || a->target[i] >= a->n_vocab))
-      BAD(LRL_ERR_ARG, "cross_entropy: target %d at %lld is outside the vocabulary of %lld",
-          a->target[i], (long long)i, (long long)a->n_vocab);
-  return a->d_logits != NULL ? float_dtype("cross_entropy", a->d_dtype) : LRL_OK;
-}
-CHECK(mean_pool_fwd) {
-  MATRIX("mean_pool", a->n, a->width, a->dtype, a->layout, a->seq, a->x, a->out);
-  return a->n > 0 ? indices("mean_pool", a->seq, a->n, 0, a->layout->n_seqs) : LRL_OK;
-}
-CHECK(mean_pool_bwd) {
-  MATRIX("mean_pool", a->n, a->width, a->dtype, a->layout, a->seq, a->d_out, a->dx);
-  return a->n > 0 ? indices("mean_pool", a->seq, a->n, 0, a->layout->n_seqs) : LRL_OK;
-}
-CHECK(head_fwd) {
-  MATRIX("head", a->n, a->width, a->dtype, a->x, a->weight, a->score);
+
+static lrl_status check_cross_entropy(const struct lrl_cross_entropy_args *a) {
+  SIZES("cross_entropy", a->n_tokens, a->n_vocab, 0);
+  LRL_TRY(lrl_check_dtype("cross_entropy", a->d_dtype));
+  NEED("cross_entropy", a->n_tokens, a->target, a->loss);
+  NEED("cross_entropy", a->n_tokens * a->n_vocab, a->logits);
+  for (int64_t t = 0; t < a->n_tokens; t++)
+    if (a->target[t] != -100)
+      LRL_TRY(lrl_check_ids("cross_entropy", a->target + t, 1, 0, a->n_vocab));
   return LRL_OK;
 }
-CHECK(head_bwd) {
-  MATRIX("head", a->n, a->width, a->dtype, a->x, a->weight, a->d_score);
+
+static lrl_status check_mean_pool_fwd(const struct lrl_mean_pool_fwd_args *a) {
+  LRL_TRY(lrl_check_layout("mean_pool_fwd", a->layout));
+  SIZES("mean_pool_fwd", a->n, a->width, 0);
+  LRL_TRY(lrl_check_dtype("mean_pool_fwd", a->dtype));
+  NEED("mean_pool_fwd", a->n * a->width, a->seq, a->out);
+  NEED("mean_pool_fwd", a->n * a->width * a->layout->n_tokens, a->x);
+  return lrl_check_ids("mean_pool_fwd", a->seq, a->width > 0 ? a->n : 0, 0, a->layout->n_seqs);
+}
+
+static lrl_status check_mean_pool_bwd(const struct lrl_mean_pool_bwd_args *a) {
+  LRL_TRY(lrl_check_layout("mean_pool_bwd", a->layout));
+  SIZES("mean_pool_bwd", a->n, a->width, 0);
+  LRL_TRY(lrl_check_dtype("mean_pool_bwd", a->dtype));
+  NEED("mean_pool_bwd", a->n * a->width, a->seq, a->d_out);
+  NEED("mean_pool_bwd", a->width * a->layout->n_tokens, a->dx);
+  return lrl_check_ids("mean_pool_bwd", a->seq, a->width > 0 ? a->n : 0, 0, a->layout->n_seqs);
+}
+
+static lrl_status check_head_fwd(const struct lrl_head_fwd_args *a) {
+  SIZES("head_fwd", a->n, a->width, 0);
+  LRL_TRY(lrl_check_dtype("head_fwd", a->dtype));
+  NEED("head_fwd", a->n, a->score);
+  NEED("head_fwd", a->n * a->width, a->x, a->weight);
   return LRL_OK;
 }
-CHECK(bradley_terry) {
-  LRL_TRY(sizes("bradley_terry", a->n, 0, 0));
-  POINTERS("bradley_terry", a->n, a->chosen, a->rejected, a->loss);
-  if ((a->d_chosen == NULL) != (a->d_rejected == NULL))
-    BAD(LRL_ERR_ARG, "bradley_terry: give both gradients or none");
+
+static lrl_status check_head_bwd(const struct lrl_head_bwd_args *a) {
+  SIZES("head_bwd", a->n, a->width, 0);
+  LRL_TRY(lrl_check_dtype("head_bwd", a->dtype));
+  NEED("head_bwd", a->n * a->width, a->x, a->weight, a->d_score);
+  return LRL_OK;
+}
+
+static lrl_status check_bradley_terry(const struct lrl_bradley_terry_args *a) {
+  SIZES("bradley_terry", a->n, 0, 0);
+  NEED("bradley_terry", a->n, a->chosen, a->rejected, a->loss);
+  if ((a->rank != LRL_RANK_LOGSIGMOID && a->rank != LRL_RANK_FOCAL) ||
+      (a->penalty != LRL_PENALTY_NONE && a->penalty != LRL_PENALTY_L2 &&
+       a->penalty != LRL_PENALTY_LOG_BARRIER))
+    return LRL_FAIL(LRL_ERR_ARG, "op bradley_terry: unknown loss %d or penalty %d", (int)a->rank,
+                    (int)a->penalty);
   if (a->penalty == LRL_PENALTY_LOG_BARRIER &&
-      !(a->barrier_lo + a->barrier_eps < a->barrier_hi - a->barrier_eps))
-    BAD(LRL_ERR_ARG, "bradley_terry: the barrier's bounds %g and %g leave no room",
-        (double)a->barrier_lo, (double)a->barrier_hi);
+      !(a->barrier_eps > 0.0f && a->barrier_lo + a->barrier_eps <= a->barrier_hi - a->barrier_eps))
+    return LRL_FAIL(LRL_ERR_ARG, "op bradley_terry: the barrier [%g, %g] has no room for eps %g",
+                    (double)a->barrier_lo, (double)a->barrier_hi, (double)a->barrier_eps);
   return LRL_OK;
-}
-CHECK(adamw) {
-  MATRIX("adamw", a->n, (int64_t)1, a->param_dtype, a->param, a->master, a->m, a->v, a->grad);
-  if (a->step < 1)
-    BAD(LRL_ERR_ARG, "adamw: steps count from 1, not %lld", (long long)a->step);
-  return LRL_OK;
-}
-CHECK(sumsq) {
-  LRL_TRY(sizes("sumsq", a->n, 0, 0));
-  POINTERS("sumsq", a->n, a->x);
-  POINTERS("sumsq", (int64_t)1, a->out);
-  return LRL_OK;
-}
-CHECK(scale) {
-  LRL_TRY(sizes("scale", a->n, 0, 0));
-  POINTERS("scale", a->n, a->x);
-  return LRL_OK;
-}
-CHECK(cast) {
-  MATRIX("cast", a->n, (int64_t)1, a->from, a->x, a->y);
-  return float_dtype("cast", a->to);
 }
 
+static lrl_status check_adamw(const struct lrl_adamw_args *a) {
+  SIZES("adamw", a->n, 0, 0);
+  LRL_TRY(lrl_check_dtype("adamw", a->param_dtype));
+  NEED("adamw", a->n, a->param, a->master, a->m, a->v, a->grad);
+  if (a->step < 1)
+    return LRL_FAIL(LRL_ERR_ARG, "op adamw: step is %lld, it counts from 1", (long long)a->step);
+  if (!(a->beta1 >= 0.0 && a->beta1 < 1.0 && a->beta2 >= 0.0 && a->beta2 < 1.0))
+    return LRL_FAIL(LRL_ERR_ARG, "op adamw: betas %g and %g are outside [0, 1)", a->beta1,
+                    a->beta2);
+  return LRL_OK;
+}
+
+static lrl_status check_sumsq(const struct lrl_sumsq_args *a) {
+  SIZES("sumsq", a->n, 0, 0);
+  NEED("sumsq", 1, a->out);
+  NEED("sumsq", a->n, a->x);
+  return LRL_OK;
+}
+
+static lrl_status check_scale(const struct lrl_scale_args *a) {
+  SIZES("scale", a->n, 0, 0);
+  NEED("scale", a->n, a->x);
+  return LRL_OK;
+}
+
+static lrl_status check_cast(const struct lrl_cast_args *a) {
+  SIZES("cast", a->n, 0, 0);
+  LRL_TRY(lrl_check_dtype("cast", a->from));
+  LRL_TRY(lrl_check_dtype("cast", a->to));
+  NEED("cast", a->n, a->x, a->y);
+  if (a->from == a->to)
+    return LRL_OK;
+  return lrl_check_apart("cast", a->y, a->n * lrl_dtype_bytes(a->to), a->x,
+                         a->n * lrl_dtype_bytes(a->from));
+}
+
+/* An op may use scratch above the mark it found; the wrapper gives it back. */
 #define WRAPPER(op)                                                                                \
   lrl_status lrl_##op(struct lrl_ctx *ctx, const struct lrl_##op##_args *args) {                   \
     LRL_TRY(check_##op(args));                                                                     \
     if (ctx->backend->op == NULL)                                                                  \
-      BAD(LRL_ERR_ARG, "op %s is not available on device %s", #op, ctx->backend->name);            \
-    size_t mark = lrl_arena_mark(&ctx->scratch);                                                   \
-    lrl_status status = ctx->backend->op(ctx, args);                                               \
+      return LRL_FAIL(LRL_ERR_ARG, "op " #op " is not available on backend %s",                    \
+                      ctx->backend->name);                                                         \
+    const size_t mark = lrl_arena_mark(&ctx->scratch);                                             \
+    const lrl_status status = ctx->backend->op(ctx, args);                                         \
     lrl_arena_reset(&ctx->scratch, mark);                                                          \
     return status;                                                                                 \
   }

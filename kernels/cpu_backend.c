@@ -1,5 +1,6 @@
 /* The cpu backend: one table per instruction set, chosen at run time by what the machine has. */
 #include "kernels/backend.h"
+#include "kernels/cpu_peak.h"
 #include "kernels/onednn/gemm.h"
 
 #include <string.h>
@@ -19,12 +20,12 @@ LRL_OPS(DECLARE_AVX512)
     .name = "cpu", .create = lrl_onednn_create, .destroy = lrl_onednn_destroy,                     \
     .gemm = lrl_onednn_gemm, E(isa, embedding_fwd), E(isa, embedding_bwd), E(isa, gather_rows),    \
     E(isa, scatter_rows), E(isa, rms_norm_fwd), E(isa, rms_norm_bwd), E(isa, layer_norm_fwd),      \
-    E(isa, layer_norm_bwd), E(isa, rope_qkv_fwd), E(isa, rope_qkv_bwd), E(isa, swiglu_fwd),        \
-    E(isa, swiglu_bwd), E(isa, gelu_fwd), E(isa, gelu_bwd), E(isa, add), E(isa, colsum),           \
-    E(isa, dropout), E(isa, im2col_fwd), E(isa, im2col_bwd), E(isa, vit_embed_fwd),                \
-    E(isa, vit_embed_bwd), E(isa, cross_entropy), E(isa, mean_pool_fwd), E(isa, mean_pool_bwd),    \
-    E(isa, head_fwd), E(isa, head_bwd), E(isa, bradley_terry), E(isa, adamw), E(isa, sumsq),       \
-    E(isa, scale), E(isa, cast)                                                                    \
+    E(isa, layer_norm_bwd), E(isa, rope_qkv_fwd), E(isa, rope_qkv_bwd), E(isa, attention_fwd),     \
+    E(isa, attention_bwd), E(isa, swiglu_fwd), E(isa, swiglu_bwd), E(isa, gelu_fwd),               \
+    E(isa, gelu_bwd), E(isa, add), E(isa, colsum), E(isa, dropout), E(isa, im2col_fwd),            \
+    E(isa, im2col_bwd), E(isa, vit_embed_fwd), E(isa, vit_embed_bwd), E(isa, cross_entropy),       \
+    E(isa, mean_pool_fwd), E(isa, mean_pool_bwd), E(isa, head_fwd), E(isa, head_bwd),              \
+    E(isa, bradley_terry), E(isa, adamw), E(isa, sumsq), E(isa, scale), E(isa, cast)               \
   }
 static const struct lrl_backend table_generic = TABLE(generic);
 static const struct lrl_backend table_avx2 = TABLE(avx2);
@@ -52,3 +53,9 @@ const struct lrl_backend *lrl_backend_cpu_isa(const char *isa) {
   return strcmp(isa, "generic") == 0 ? &table_generic : NULL;
 }
 const struct lrl_backend *lrl_backend_cpu(void) { return lrl_backend_cpu_isa(lrl_cpu_isa()); }
+
+double lrl_cpu_peak(bool bf16, int n_threads) {
+  return (has_avx512() ? cpu_avx512_peak
+          : has_avx2() ? cpu_avx2_peak
+                       : cpu_generic_peak)(bf16, n_threads);
+}

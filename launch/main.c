@@ -1,3 +1,36 @@
-#include "kernels/status.h"
+#include "kernels/arena.h"
+#include "launch/commands.h"
 
-int main(void) { return LRL_OK; }
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+  const char *name, *help;
+  int (*run)(int argc, char **argv);
+} commands[] = {
+    {"doctor", "what this machine and this build can do", lrl_command_doctor},
+    {"bench", "time a training step against the machine's measured peak", lrl_command_bench},
+};
+enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
+
+static void usage(FILE *to) {
+  fprintf(to, "laurel %s: multi-modal reward models\n\nusage: laurel COMMAND [arguments]\n\n",
+          LAUREL_VERSION);
+  for (int i = 0; i < N_COMMANDS; i++)
+    fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].help);
+}
+
+int main(int argc, char **argv) {
+  lrl_malloc_setup();
+  if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+    usage(stdout);
+    return 0;
+  }
+  for (int i = 0; i < N_COMMANDS && argc >= 2; i++)
+    if (strcmp(argv[1], commands[i].name) == 0)
+      return commands[i].run(argc - 2, argv + 2);
+  if (argc >= 2)
+    fprintf(stderr, "laurel: unknown command '%s'\n", argv[1]);
+  usage(stderr);
+  return 2;
+}

@@ -62,7 +62,8 @@ lrl_status lrl_decoder_build(struct lrl_decoder *d, const struct lrl_decoder_con
                              struct lrl_param_set *params, lrl_dtype dtype, bool trainable) {
   const struct lrl_decoder_config *c = cfg;
   if (c->num_key_value_heads < 1 || c->num_attention_heads % c->num_key_value_heads != 0)
-    return LRL_FAIL(LRL_ERR_SHAPE, "num_attention_heads %lld is no multiple of num_key_value_heads %lld",
+    return LRL_FAIL(LRL_ERR_SHAPE,
+                    "num_attention_heads %lld is no multiple of num_key_value_heads %lld",
                     (long long)c->num_attention_heads, (long long)c->num_key_value_heads);
   if (c->rope.head_dim < 2 || c->rope.head_dim % 2 != 0)
     return LRL_FAIL(LRL_ERR_SHAPE, "the head size %lld must be even and at least 2",
@@ -99,8 +100,9 @@ static struct lrl_tensor *param(struct lrl_tape *tape, const struct layer_run *r
   return index < 0 ? NULL : lrl_tensor_param(tape, &r->d->params->units[r->layer->unit], index);
 }
 
-static void plora(struct lrl_tape *tape, const struct layer_run *r, const struct lrl_linear_params *p,
-                  uint32_t which, struct lrl_tensor *y, int64_t col, struct lrl_tensor *x) {
+static void plora(struct lrl_tape *tape, const struct layer_run *r,
+                  const struct lrl_linear_params *p, uint32_t which, struct lrl_tensor *y,
+                  int64_t col, struct lrl_tensor *x) {
   if (p->lora_a < 0)
     return;
   const struct lrl_decoder_config *c = &r->d->cfg;
@@ -124,7 +126,8 @@ static struct lrl_tensor *linear(struct lrl_tape *tape, const struct layer_run *
   return y;
 }
 
-/* in: branch, stream (NULL before layer 0) whose sum is the layer's input; out: the same after it. */
+/* in: branch, stream (NULL before layer 0) whose sum is the layer's input; out: the same after it.
+ */
 static void layer_forward(struct lrl_tape *tape, void *user, struct lrl_tensor **in,
                           struct lrl_tensor **out) {
   struct layer_run *r = user;
@@ -157,8 +160,7 @@ static void layer_forward(struct lrl_tape *tape, void *user, struct lrl_tensor *
 void lrl_decoder_forward(struct lrl_tape *tape, struct lrl_decoder *d,
                          const struct lrl_decoder_input *in, struct lrl_decoder_output *out) {
   struct lrl_rope *rope = lrl_tape_alloc(tape, sizeof *rope);
-  struct layer_run *runs =
-      lrl_tape_alloc(tape, (size_t)d->cfg.num_hidden_layers * sizeof *runs);
+  struct layer_run *runs = lrl_tape_alloc(tape, (size_t)d->cfg.num_hidden_layers * sizeof *runs);
   struct lrl_decoder_input *input = lrl_tape_alloc(tape, sizeof *input);
   *out = (struct lrl_decoder_output){0};
   if (tape->status != LRL_OK ||
@@ -174,8 +176,8 @@ void lrl_decoder_forward(struct lrl_tape *tape, struct lrl_decoder *d,
   out->embeds = x;
   struct lrl_tensor *pair[2] = {x, NULL}, *next[2] = {NULL, NULL};
   for (int64_t i = 0; i < d->cfg.num_hidden_layers && tape->status == LRL_OK; i++) {
-    runs[i] = (struct layer_run){
-        .d = d, .layer = &d->layers[i], .in = input, .rope = rope, .index = i};
+    runs[i] =
+        (struct layer_run){.d = d, .layer = &d->layers[i], .in = input, .rope = rope, .index = i};
     lrl_block(tape, layer_forward, &runs[i], 2, pair, 2, next);
     pair[0] = next[0];
     pair[1] = next[1];

@@ -1,5 +1,5 @@
-/* The InternLM2 decoder (SPEC 1; Llama-like checkpoints too): pre-norm blocks of grouped-query attention
- * with rotary positions and SwiGLU, with Partial LoRA on the rows of image tokens. */
+/* The InternLM2 decoder (SPEC 1; Llama-like checkpoints too): pre-norm blocks of grouped-query
+ * attention with rotary positions and SwiGLU, with Partial LoRA on the rows of image tokens. */
 #ifndef LRL_DECODER_H
 #define LRL_DECODER_H
 #include "model/rope.h"
@@ -19,7 +19,8 @@ struct lrl_decoder_config {
   int32_t pad_token_id; /* its embedding row gets no gradient; -1: none */
 };
 
-/* A linear with its optional bias and LoRA pair: parameter indices in the layer's unit, -1 = absent. */
+/* A linear with its optional bias and LoRA pair: parameter indices in the layer's unit, -1 =
+ * absent. */
 struct lrl_linear_params {
   int weight, bias, lora_a, lora_b;
 };
@@ -43,16 +44,18 @@ void lrl_decoder_free(struct lrl_decoder *d);
 struct lrl_decoder_input {
   const int32_t *ids; /* [n_tokens], -1 at image tokens */
   const struct lrl_layout *layout;
-  const int32_t *positions;    /* NULL: from the layout */
-  struct lrl_tensor *images;   /* [n_image_rows, hidden] or NULL */
-  const int32_t *image_rows;   /* [n_image_rows]: the packed row of each image token */
+  const int32_t *positions;  /* NULL: from the layout */
+  struct lrl_tensor *images; /* [n_image_rows, hidden] or NULL */
+  const int32_t *image_rows; /* [n_image_rows]: the packed row of each image token */
   int64_t n_image_rows;
-  uint64_t dropout_seed;       /* of the Partial LoRA dropout in training; key per image row */
-  const uint64_t *row_key;     /* [n_image_rows]; NULL: no dropout */
-  void (*on_layer)(void *user, int64_t layer, struct lrl_tensor *input); /* NULL, or sees each layer's input */
+  uint64_t dropout_seed;   /* of the Partial LoRA dropout in training; key per image row */
+  const uint64_t *row_key; /* [n_image_rows]; NULL: no dropout */
+  void (*on_layer)(void *user, int64_t layer,
+                   struct lrl_tensor *input); /* NULL, or sees each layer's input */
   void *on_layer_user;
 };
-/* The residual stream after the last layer, as the pair whose sum it is: out = norm(branch + stream). */
+/* The residual stream after the last layer, as the pair whose sum it is: out = norm(branch +
+ * stream). */
 struct lrl_decoder_output {
   struct lrl_tensor *embeds; /* input of layer 0 */
   struct lrl_tensor *branch, *stream;

@@ -18,7 +18,8 @@ struct lrl_param *lrl_param_find(struct lrl_param_set *set, const char *name,
   return NULL;
 }
 
-int lrl_param_unit_add(struct lrl_param_set *set, const char *name, lrl_dtype dtype, bool trainable) {
+int lrl_param_unit_add(struct lrl_param_set *set, const char *name, lrl_dtype dtype,
+                       bool trainable) {
   LRL_ASSERT(set->n_units < LRL_MAX_UNITS);
   struct lrl_param_unit *u = &set->units[set->n_units];
   *u = (struct lrl_param_unit){.dtype = dtype, .trainable = trainable, .version = 1};
@@ -45,7 +46,8 @@ bool lrl_param_decays(const char *name) {
   size_t n = strlen(name);
   if (n >= 5 && strcmp(name + n - 5, ".bias") == 0)
     return false;
-  /* torch.nn.LayerNorm modules of the vision tower; InternLM2RMSNorm is not one (SPEC 5.8, 10.12). */
+  /* torch.nn.LayerNorm modules of the vision tower; InternLM2RMSNorm is not one (SPEC 5.8, 10.12).
+   */
   return strstr(name, "layer_norm1") == NULL && strstr(name, "layer_norm2") == NULL &&
          strstr(name, "pre_layrnorm") == NULL && strstr(name, "post_layernorm") == NULL;
 }
@@ -83,7 +85,8 @@ void lrl_param_store(struct lrl_param_unit *u, const struct lrl_param *p, const 
   u->version++;
 }
 
-/* A parameter's stream is named by its name, so that adding a layer leaves the others' values alone. */
+/* A parameter's stream is named by its name, so that adding a layer leaves the others' values
+ * alone. */
 static uint64_t name_hash(const char *name) {
   uint64_t h = 1469598103934665603u; /* FNV-1a */
   for (; *name != '\0'; name++)

@@ -6,9 +6,10 @@
 extern "C" {
 #endif
 
-/* Both return the index of what was added. cols 0: a vector of `rows` elements. init_std as in struct
- * lrl_param. Weight decay follows lrl_param_decays. */
-int lrl_param_unit_add(struct lrl_param_set *set, const char *name, lrl_dtype dtype, bool trainable);
+/* Both return the index of what was added. cols 0: a vector of `rows` elements. init_std as in
+ * struct lrl_param. Weight decay follows lrl_param_decays. */
+int lrl_param_unit_add(struct lrl_param_set *set, const char *name, lrl_dtype dtype,
+                       bool trainable);
 int lrl_param_add(struct lrl_param_set *set, int unit, const char *name, int64_t rows, int64_t cols,
                   float init_std);
 /* The HF Trainer's rule with the official model: everything decays but biases and torch LayerNorm

@@ -40,11 +40,13 @@ lrl_status lrl_rope_tables(struct lrl_tape *tape, const struct lrl_rope_config *
       int64_t t = layout->start[s] + i;
       row[t] = positions != NULL ? positions[t] : first + (int32_t)i;
       if (row[t] < 0)
-        return LRL_FAIL(LRL_ERR_ARG, "token %lld has the negative position %d", (long long)t, row[t]);
+        return LRL_FAIL(LRL_ERR_ARG, "token %lld has the negative position %d", (long long)t,
+                        row[t]);
       extent[f] = row[t] + 1 > extent[f] ? row[t] + 1 : extent[f];
     }
   }
-  /* One shared table for unscaled families, one of its own for each that outgrew the trained length. */
+  /* One shared table for unscaled families, one of its own for each that outgrew the trained
+   * length. */
   int64_t shared = 0, rows = 0;
   bool dynamic = cfg->scaling == LRL_ROPE_DYNAMIC;
   for (int64_t s = 0; s < n_seqs; s++)

@@ -14,11 +14,11 @@ struct lrl_rope_config {
   enum lrl_rope_scaling scaling;
 };
 
-/* Tables for the packed sequences of `layout`, in the tape's step memory; out->positions[t] is the row
- * of token t. All in float32 in the order of the original. Dynamic NTK is a pure function of the length
- * of the longest sequence of a family (a prompt and what continues it), unlike the original, whose
- * tables stick after a long sequence (SPEC 10.7). `positions` [n_tokens] overrides the layout's
- * position ids when not NULL. */
+/* Tables for the packed sequences of `layout`, in the tape's step memory; out->positions[t] is the
+ * row of token t. All in float32 in the order of the original. Dynamic NTK is a pure function of
+ * the length of the longest sequence of a family (a prompt and what continues it), unlike the
+ * original, whose tables stick after a long sequence (SPEC 10.7). `positions` [n_tokens] overrides
+ * the layout's position ids when not NULL. */
 lrl_status lrl_rope_tables(struct lrl_tape *tape, const struct lrl_rope_config *cfg,
                            const struct lrl_layout *layout, const int32_t *positions,
                            struct lrl_rope *out);

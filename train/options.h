@@ -1,6 +1,6 @@
-/* One table per struct drives parsing, range checks, defaults, --help, docs/config.md and the hash kept
- * in checkpoints. Keys are dotted paths ("optim.lr"); YAML nesting and key=value overrides give the same
- * paths. The YAML reader is launch/config.h. */
+/* One table per struct drives parsing, range checks, defaults, --help, docs/config.md and the hash
+ * kept in checkpoints. Keys are dotted paths ("optim.lr"); YAML nesting and key=value overrides
+ * give the same paths. The YAML reader is launch/config.h. */
 #ifndef LRL_OPTIONS_H
 #define LRL_OPTIONS_H
 #include "kernels/status.h"
@@ -8,7 +8,7 @@
 extern "C" {
 #endif
 
-#define LRL_OPTION_TEXT 512 /* bytes of a string option's buffer in the struct, with the final 0 */
+#define LRL_OPTION_TEXT 512 /* bytes of a string option in the struct, final 0 included */
 
 enum lrl_option_type {
   LRL_OPTION_BOOL,   /* bool */

@@ -28,8 +28,10 @@ static double penalty(const struct lrl_bradley_terry_args *a, double x, double *
   if (a->penalty != LRL_PENALTY_LOG_BARRIER)
     return 0.0;
   const double lo = (double)a->barrier_lo, hi = (double)a->barrier_hi, eps = (double)a->barrier_eps;
-  double c = x < lo + eps ? lo + eps : x; /* keeps NaN */
-  c = c > hi - eps ? hi - eps : c;
+  /* The clamp's ends are f32 numbers, as the scores they clamp (XTuner). */
+  const double first = (double)(float)(lo + eps), last = (double)(float)(hi - eps);
+  double c = x < first ? first : x; /* keeps NaN */
+  c = c > last ? last : c;
   if (!(c != x) || a->barrier_gradient_outside)
     *grad = -1.0 / (c - lo) + 1.0 / (hi - c);
   return -(log(c - lo) + log(hi - c));

@@ -16,8 +16,8 @@ CPU_INLINE void fwd_chunk(const struct lrl_gelu_fwd_args *a, int64_t c, bool bf)
   for (int64_t i = c * CHUNK; i < end; i += CPU_LANES) {
     int n = cpu_lanes(end, i);
     cpu_vf x = cpu_load(a->x, i, n, bf);
-    cpu_vf y = a->kind == LRL_GELU_QUICK ? x * cpu_sigmoid(1.702f * x)
-                                         : 0.5f * x * (1.0f + erf_scaled(x));
+    cpu_vf y =
+        a->kind == LRL_GELU_QUICK ? x * cpu_sigmoid(1.702f * x) : 0.5f * x * (1.0f + erf_scaled(x));
     cpu_store(a->y, i, n, bf, y);
   }
 }

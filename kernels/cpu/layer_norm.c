@@ -24,8 +24,7 @@ CPU_INLINE void fwd_row(const struct lrl_layer_norm_fwd_args *a, int64_t t, bool
   for (int64_t i = 0; i < w; i += CPU_LANES) {
     int n = cpu_lanes(w, i);
     cpu_vf h = (cpu_load(a->x, o + i, n, bf) - mean) * r;
-    cpu_store(a->y, o + i, n, bf,
-              h * cpu_load(a->weight, i, n, bf) + cpu_load(a->bias, i, n, bf));
+    cpu_store(a->y, o + i, n, bf, h * cpu_load(a->weight, i, n, bf) + cpu_load(a->bias, i, n, bf));
   }
 }
 lrl_status CPU_FN(layer_norm_fwd)(struct lrl_ctx *ctx, const struct lrl_layer_norm_fwd_args *a) {

@@ -5,7 +5,8 @@ struct span {
 };
 CPU_INLINE struct span rows_of(const struct lrl_layout *l, int64_t s) {
   int64_t p = l->parent == NULL ? -1 : l->parent[s];
-  return (struct span){{p < 0 ? 0 : l->start[p], l->start[s]}, {p < 0 ? 0 : l->length[p], l->length[s]}};
+  return (struct span){{p < 0 ? 0 : l->start[p], l->start[s]},
+                       {p < 0 ? 0 : l->length[p], l->length[s]}};
 }
 CPU_INLINE float inverse_count(struct span s) {
   int64_t n = s.length[0] + s.length[1];

@@ -15,8 +15,7 @@ CPU_INLINE void gather_row(const struct lrl_gather_rows_args *a, int64_t r, bool
     return;
   for (int64_t i = 0; i < a->width; i += CPU_LANES) {
     int n = cpu_lanes(a->width, i);
-    cpu_store(out, i, n, bf,
-              cpu_load(out, i, n, bf) + cpu_load(a->x, from * a->width + i, n, bf));
+    cpu_store(out, i, n, bf, cpu_load(out, i, n, bf) + cpu_load(a->x, from * a->width + i, n, bf));
   }
 }
 lrl_status CPU_FN(gather_rows)(struct lrl_ctx *ctx, const struct lrl_gather_rows_args *a) {

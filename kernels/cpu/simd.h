@@ -29,7 +29,9 @@ typedef uint32_t cpu_vu __attribute__((vector_size(64)));
 typedef uint16_t cpu_vh __attribute__((vector_size(32)));
 
 /* Lanes that a vector starting at element i of n has: 1..16. */
-CPU_INLINE int cpu_lanes(int64_t n, int64_t i) { return n - i < CPU_LANES ? (int)(n - i) : CPU_LANES; }
+CPU_INLINE int cpu_lanes(int64_t n, int64_t i) {
+  return n - i < CPU_LANES ? (int)(n - i) : CPU_LANES;
+}
 CPU_INLINE cpu_vf cpu_set(float x) { return x - (cpu_vf){0}; }
 CPU_INLINE cpu_vf cpu_select(cpu_vi mask, cpu_vf yes, cpu_vf no) {
   return (cpu_vf)((mask & (cpu_vi)yes) | (~mask & (cpu_vi)no));
@@ -60,13 +62,10 @@ CPU_INLINE cpu_vu cpu_bf16_bits(cpu_vf x) {
   cpu_vu r = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
   return (nan & ((u >> 16) | 0x40u)) | (~nan & r);
 }
-CPU_INLINE cpu_vf cpu_round(cpu_vf x, bool bf) {
-  return bf ? (cpu_vf)(cpu_bf16_bits(x) << 16) : x;
-}
+CPU_INLINE cpu_vf cpu_round(cpu_vf x, bool bf) { return bf ? (cpu_vf)(cpu_bf16_bits(x) << 16) : x; }
 CPU_INLINE void cpu_store(void *p, int64_t i, int lanes, bool bf, cpu_vf x) {
   if (!bf) {
-    memcpy((float *)p + i, &x,
-           lanes == CPU_LANES ? sizeof x : (size_t)lanes * sizeof(float));
+    memcpy((float *)p + i, &x, lanes == CPU_LANES ? sizeof x : (size_t)lanes * sizeof(float));
     return;
   }
   cpu_vh h = __builtin_convertvector(cpu_bf16_bits(x), cpu_vh);
@@ -107,7 +106,7 @@ CPU_INLINE float cpu_hmax(cpu_vf x) {
  * the result is 0, above 88.7 infinity; NaN stays NaN. */
 CPU_INLINE cpu_vf cpu_exp(cpu_vf x) {
   const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
-  cpu_vi low = x < -87.3f, high = x > 88.72f;
+  cpu_vi low = x<-87.3f, high = x> 88.72f;
   cpu_vf c = cpu_select(low | high, (cpu_vf){0}, x);
   cpu_vf shifted = c * 1.44269504088896341f + magic;
   cpu_vf n = shifted - magic;
@@ -134,9 +133,10 @@ CPU_INLINE cpu_vf cpu_sigmoid(cpu_vf x) { return 1.0f / (1.0f + cpu_exp(-x)); }
     const bool cpu_bf_ = (dtype) == LRL_BF16;                                                      \
     const int64_t cpu_n_ = (n);                                                                    \
     const int cpu_threads_ = cpu_n_ * (width) >= CPU_PARALLEL_MIN ? (ctx)->n_threads : 1;          \
-    _Pragma("omp parallel for schedule(static) num_threads(cpu_threads_)") for (int64_t cpu_t_ = 0; \
-                                                                           cpu_t_ < cpu_n_;        \
-                                                                           cpu_t_++) {             \
+    _Pragma("omp parallel for schedule(static) num_threads(cpu_threads_)") for (int64_t cpu_t_ =   \
+                                                                                    0;             \
+                                                                                cpu_t_ < cpu_n_;   \
+                                                                                cpu_t_++) {        \
       if (cpu_bf_)                                                                                 \
         ROW(args, cpu_t_, true);                                                                   \
       else                                                                                         \

@@ -1,5 +1,6 @@
-/* The cpu backend's GEMM: oneDNN's matmul primitive behind the contract of lrl_gemm (kernels/ops.h).
- * State (engine, stream, cached primitives, packed weights) lives in ctx->state. */
+/* The cpu backend's GEMM: oneDNN's matmul primitive behind the contract of lrl_gemm
+ * (kernels/ops.h). State (engine, stream, cached primitives, packed weights) lives in ctx->state.
+ */
 #ifndef LRL_ONEDNN_GEMM_H
 #define LRL_ONEDNN_GEMM_H
 #include "kernels/backend.h"

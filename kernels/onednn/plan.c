@@ -147,8 +147,13 @@ static void packed_free(struct lrl_packed *p) {
 /* Chooses the layout, takes the memory and makes the primitive that fills it. */
 static lrl_status packed_init(struct lrl_ctx *ctx, struct lrl_packed *p) {
   struct lrl_onednn *s = ctx->state;
-  const struct lrl_plan_key key = {.m = PACK_ROWS, .n = p->n,      .k = p->k,        .ld_a = p->k,
-                                   .ld_c = p->n,   .dtype = p->to, .c_dtype = p->to};
+  const struct lrl_plan_key key = {.m = PACK_ROWS,
+                                   .n = p->n,
+                                   .k = p->k,
+                                   .ld_a = p->k,
+                                   .ld_c = p->n,
+                                   .dtype = p->to,
+                                   .c_dtype = p->to};
   dnnl_primitive_desc_t pd = NULL;
   LRL_TRY(describe(s, &key, NULL, &pd));
   p->md = *dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0);

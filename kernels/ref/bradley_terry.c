@@ -35,7 +35,9 @@ static double penalty(const struct lrl_bradley_terry_args *a, double x, double *
     return x * x;
   }
   const double lo = (double)a->barrier_lo, hi = (double)a->barrier_hi;
-  const double first = lo + (double)a->barrier_eps, last = hi - (double)a->barrier_eps;
+  /* The clamp's ends are f32 numbers, as the scores they clamp (XTuner). */
+  const double first = (double)(float)(lo + (double)a->barrier_eps);
+  const double last = (double)(float)(hi - (double)a->barrier_eps);
   const double in = fmin(fmax(x, first), last);
   if ((x >= first && x <= last) || a->barrier_gradient_outside)
     *slope = -1.0 / (in - lo) + 1.0 / (hi - in);

@@ -1,0 +1,9 @@
+/* The subcommands of `laurel`. Each takes the arguments after its name and returns the exit status:
+ * 0 done, 1 the user's input or the machine is at fault (one sentence on stderr), 2 wrong usage. */
+#ifndef LRL_COMMANDS_H
+#define LRL_COMMANDS_H
+
+int lrl_command_doctor(int argc, char **argv);
+int lrl_command_bench(int argc, char **argv);
+
+#endif

@@ -1,0 +1,27 @@
+/* `laurel doctor`: the machine and the build at a glance. */
+#include "kernels/backend.h"
+#include "kernels/cpu_peak.h"
+#include "launch/commands.h"
+
+#include <omp.h>
+#include <stdio.h>
+#include <unistd.h>
+
+int lrl_command_doctor(int argc, char **argv) {
+  (void)argv;
+  if (argc > 0) {
+    fprintf(stderr, "laurel doctor takes no arguments\n");
+    return 2;
+  }
+  int threads = omp_get_max_threads();
+  double pages = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+  printf("laurel            %s\n", LAUREL_VERSION);
+  printf("devices           cpu, ref\n");
+  printf("instruction set   %s, bf16 dot products %s\n", lrl_cpu_isa(),
+         lrl_cpu_has_bf16() ? "in hardware" : "emulated in f32");
+  printf("threads           %d\n", threads);
+  printf("memory            %.1f GiB\n", pages / (double)(1 << 30));
+  printf("peak f32          %.0f GFLOP/s measured\n", lrl_cpu_peak(false, threads) / 1e9);
+  printf("peak bf16         %.0f GFLOP/s measured\n", lrl_cpu_peak(true, threads) / 1e9);
+  return 0;
+}

@@ -1,4 +1,0 @@
-#include "kernels/status.h"
-
-extern int lrl_launch_layer;
-int lrl_launch_layer;

@@ -1,0 +1,71 @@
+/* The vision-language reward model: vision tower -> 2x2 merge with newline tokens -> projector ->
+ * splice into the decoder -> scalar head (SPEC 2, 5.1). */
+#ifndef LRL_VLM_H
+#define LRL_VLM_H
+#include "model/decoder.h"
+#include "model/vit.h"
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum lrl_pooling { LRL_POOLING_LAST = 0, LRL_POOLING_MEAN = 1 };
+
+struct lrl_vlm_config {
+  struct lrl_decoder_config decoder;
+  bool has_vision;
+  struct lrl_vit_config vit;
+  enum lrl_pooling pooling;
+  lrl_dtype dtype;
+  bool train_decoder, train_vision,
+      train_projector; /* what gets gradients; the head always trains */
+};
+
+struct lrl_vlm {
+  struct lrl_vlm_config cfg;
+  struct lrl_param_set params;
+  struct lrl_arena weights;
+  struct lrl_decoder decoder;
+  struct lrl_vit vit;
+  int gn_unit, projector_unit, head_unit; /* -1 without vision for the first two */
+};
+
+/* Builds and allocates; parameters are zero until lrl_param_set_init or a loader fills them. */
+lrl_status lrl_vlm_init(struct lrl_vlm *m, const struct lrl_vlm_config *cfg);
+void lrl_vlm_free(struct lrl_vlm *m);
+
+/* Images of a batch: tiles f32 [n_tiles, 3, size, size], per image first the global view, then
+ * rows*cols tiles in raster order. */
+struct lrl_vlm_images {
+  int64_t n_images, n_tiles;
+  const int32_t *rows, *cols; /* [n_images] */
+  const float *tiles;
+};
+/* Tokens of an image of rows x cols tiles: (rows*cols+1)*g^2 + 1 + (rows+1)*g (SPEC 2.2). */
+int64_t lrl_vlm_image_tokens(const struct lrl_vit_config *c, int64_t rows, int64_t cols);
+/* [sum of image tokens, 4*vit width]: merged patches and GN tokens, before the projector. */
+struct lrl_tensor *lrl_vlm_merged(struct lrl_tape *tape, struct lrl_vlm *m,
+                                  const struct lrl_vlm_images *images);
+/* merged -> Linear, exact GELU, Linear -> [tokens, hidden]. */
+struct lrl_tensor *lrl_vlm_project(struct lrl_tape *tape, struct lrl_vlm *m,
+                                   struct lrl_tensor *merged);
+
+struct lrl_vlm_input {
+  const int32_t *ids;
+  const struct lrl_layout *layout;
+  const struct lrl_vlm_images *images; /* NULL or n_images 0: text only */
+  const int32_t *image_rows;           /* packed row of each image token */
+  int64_t n_image_rows;
+  uint64_t dropout_seed;
+  const uint64_t *row_key;
+  int64_t n_scores;
+  const int32_t *score_rows; /* last pooling: packed row of each score */
+  const int32_t *score_seqs; /* mean pooling: sequence of each score */
+};
+/* f32 scores [n_scores, 1]. Errors (in tape->status): image token counts that do not fit. */
+struct lrl_tensor *lrl_vlm_scores(struct lrl_tape *tape, struct lrl_vlm *m,
+                                  const struct lrl_vlm_input *in);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

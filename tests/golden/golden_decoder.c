@@ -1,0 +1,363 @@
+/* A*: the decoder against the official InternLM2 with Partial LoRA. */
+#include "model/decoder.h"
+#include "model/param_build.h"
+#include "tests/golden/golden.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct decoder_case {
+  struct golden *g;
+  const char *name;
+  struct g5 file;
+  struct lrl_ctx ctx;
+  struct lrl_arena steps, weights;
+  struct lrl_param_set params;
+  struct lrl_decoder decoder;
+  int output_unit;
+  lrl_dtype dtype;
+  /* packed view of the padded inputs: packed row t is padded cell cell[t] of [B, T] */
+  int64_t n_tokens, n_image_rows, batch, width;
+  int32_t *ids, *cell, *start, *length, *positions, *image_rows;
+  struct lrl_layout layout;
+  struct g5_array image_embeds;
+  const char *suffix; /* of output names: "" or "_bf16" */
+  double hidden_tolerance, worst_hidden;
+  int n_hidden;
+};
+
+static struct lrl_decoder_config read_config(const struct g5 *f) {
+  char scaling[32];
+  g5_str(f, "rope_scaling_type", scaling, sizeof scaling);
+  struct lrl_decoder_config c = {
+      .vocab_size = (int64_t)g5_num(f, "vocab_size", 0),
+      .hidden_size = (int64_t)g5_num(f, "hidden_size", 0),
+      .intermediate_size = (int64_t)g5_num(f, "intermediate_size", 0),
+      .num_hidden_layers = (int64_t)g5_num(f, "num_hidden_layers", 0),
+      .num_attention_heads = (int64_t)g5_num(f, "num_attention_heads", 1),
+      .num_key_value_heads = (int64_t)g5_num(f, "num_key_value_heads", 1),
+      .rms_norm_eps = g5_num(f, "rms_norm_eps", 1e-5),
+      .bias = g5_num(f, "bias", 0) != 0,
+      .plora_r = (int64_t)g5_num(f, "plora_r", 0),
+      .plora_alpha = g5_num(f, "plora_alpha", 1),
+      .initializer_range = 0.02,
+      .pad_token_id = (int32_t)g5_num(f, "pad_token_id", 2),
+      .rope = {.max_position_embeddings = (int64_t)g5_num(f, "max_position_embeddings", 1 << 20),
+               .theta = g5_num(f, "rope_theta", 1e6),
+               .factor = g5_num(f, "rope_scaling_factor", 1.0),
+               .scaling = strcmp(scaling, "dynamic") == 0  ? LRL_ROPE_DYNAMIC
+                          : strcmp(scaling, "linear") == 0 ? LRL_ROPE_LINEAR
+                                                           : LRL_ROPE_NONE}};
+  c.rope.head_dim = c.hidden_size / c.num_attention_heads;
+  return c;
+}
+
+static bool load_weights(struct decoder_case *d) {
+  for (int u = 0; u < d->params.n_units; u++)
+    for (int i = 0; i < d->params.units[u].n_params; i++) {
+      struct lrl_param *p = &d->params.units[u].params[i];
+      char path[200];
+      struct g5_array a;
+      snprintf(path, sizeof path, "/weights/%s", p->name);
+      bool ok = g5_read_f32(&d->file, path, &a) && a.n == p->n;
+      if (ok)
+        lrl_param_store(&d->params.units[u], p, a.f32);
+      g5_free(&a);
+      if (!ok) {
+        golden_fail(d->g, d->name, p->name, "weight missing or of another shape");
+        return false;
+      }
+    }
+  return true;
+}
+
+/* Packs rows by their attention mask (all ones when absent). */
+static bool pack_inputs(struct decoder_case *d) {
+  struct g5_array ids, mask, pos;
+  if (!g5_read_i64(&d->file, "/inputs/input_ids", &ids))
+    return false;
+  bool has_mask = g5_read_i64(&d->file, "/inputs/attention_mask", &mask);
+  bool has_pos = g5_read_i64(&d->file, "/inputs/position_ids", &pos);
+  d->batch = ids.dim[0];
+  d->width = ids.dim[1];
+  int32_t **lists[] = {&d->ids, &d->cell, &d->positions, &d->image_rows, &d->start, &d->length};
+  for (int i = 0; i < 6; i++)
+    *lists[i] = calloc((size_t)(ids.n + d->batch), sizeof(int32_t));
+  for (int64_t b = 0; b < d->batch; b++) {
+    d->start[b] = (int32_t)d->n_tokens;
+    for (int64_t t = 0; t < d->width; t++) {
+      int64_t c = b * d->width + t;
+      if (has_mask && mask.i64[c] == 0)
+        continue;
+      d->ids[d->n_tokens] = (int32_t)ids.i64[c];
+      d->cell[d->n_tokens] = (int32_t)c;
+      d->positions[d->n_tokens] = has_pos ? (int32_t)pos.i64[c] : d->length[b];
+      if (ids.i64[c] == -1)
+        d->image_rows[d->n_image_rows++] = (int32_t)d->n_tokens;
+      d->n_tokens++;
+      d->length[b]++;
+    }
+  }
+  d->layout = (struct lrl_layout){
+      .n_tokens = d->n_tokens, .n_seqs = d->batch, .start = d->start, .length = d->length};
+  g5_free(&ids);
+  if (has_mask)
+    g5_free(&mask);
+  if (has_pos)
+    g5_free(&pos);
+  return true;
+}
+
+static bool open_case(struct decoder_case *d, struct golden *g, const char *path, const char *name,
+                      lrl_dtype dtype, bool trainable) {
+  memset(d, 0, sizeof *d);
+  d->g = g;
+  d->name = name;
+  d->dtype = dtype;
+  d->suffix = dtype == LRL_BF16 ? "_bf16" : "";
+  if (!g5_open(&d->file, path)) {
+    golden_fail(g, name, "", "cannot open the file");
+    return false;
+  }
+  struct lrl_decoder_config c = read_config(&d->file);
+  if (!golden_ok(g, name, "", lrl_ctx_init(&d->ctx, g->device, 0)) ||
+      !golden_ok(g, name, "", lrl_arena_init(&d->steps, "step memory", (size_t)16 << 30)) ||
+      !golden_ok(g, name, "", lrl_arena_init(&d->weights, "weights", (size_t)4 << 30)) ||
+      !golden_ok(g, name, "", lrl_decoder_build(&d->decoder, &c, &d->params, dtype, trainable)))
+    return false;
+  d->output_unit = lrl_param_unit_add(&d->params, "output", dtype, trainable);
+  lrl_param_add(&d->params, d->output_unit, "output.weight", c.vocab_size, c.hidden_size, 0.02f);
+  if (!golden_ok(g, name, "", lrl_param_set_alloc(&d->params, &d->weights)) || !load_weights(d) ||
+      !pack_inputs(d))
+    return false;
+  g5_read_f32(&d->file, "/inputs/image_embeds", &d->image_embeds);
+  return true;
+}
+
+static void close_case(struct decoder_case *d) {
+  int32_t *lists[] = {d->ids, d->cell, d->positions, d->image_rows, d->start, d->length};
+  for (int i = 0; i < 6; i++)
+    free(lists[i]);
+  g5_free(&d->image_embeds);
+  g5_close(&d->file);
+  lrl_decoder_free(&d->decoder);
+  lrl_param_set_free(&d->params);
+  lrl_arena_free(&d->weights);
+  lrl_arena_free(&d->steps);
+  lrl_ctx_free(&d->ctx);
+}
+
+static float value_at(const struct lrl_tensor *t, const void *data, int64_t i) {
+  return t->dtype == LRL_BF16 ? lrl_bf16_to_f32(((const uint16_t *)data)[i])
+                              : ((const float *)data)[i];
+}
+
+/* Worst difference of packed rows to a padded dataset [B, T, w]; -1 when the dataset is absent. */
+static double compare_rows(struct decoder_case *d, const char *dataset, const struct lrl_tensor *x,
+                           const void *data) {
+  char path[128];
+  struct g5_array want;
+  snprintf(path, sizeof path, "%s", dataset);
+  if (!g5_read_f32(&d->file, path, &want))
+    return -1;
+  double worst = want.n == d->batch * d->width * x->cols ? 0 : INFINITY;
+  for (int64_t t = 0; t < d->n_tokens && worst < INFINITY; t++)
+    for (int64_t j = 0; j < x->cols; j++) {
+      double e = fabs((double)value_at(x, data, t * x->cols + j) -
+                      (double)want.f32[(int64_t)d->cell[t] * x->cols + j]);
+      worst = e > worst || isnan(e) ? (isnan(e) ? INFINITY : e) : worst;
+    }
+  g5_free(&want);
+  return worst;
+}
+
+static void see_layer(void *user, int64_t layer, struct lrl_tensor *input) {
+  struct decoder_case *d = user;
+  char path[64];
+  snprintf(path, sizeof path, "/outputs/hidden_states.%d%s", (int)layer, d->suffix);
+  double worst = compare_rows(d, path, input, input->data);
+  if (worst >= 0) {
+    d->worst_hidden = worst > d->worst_hidden ? worst : d->worst_hidden;
+    d->n_hidden++;
+  }
+}
+
+static double compare_grad(struct decoder_case *d, const char *name, const float *got, int64_t n) {
+  char path[200];
+  struct g5_array want;
+  snprintf(path, sizeof path, "/grads/%s", name);
+  if (!g5_read_f32(&d->file, path, &want))
+    return 0;
+  double worst = want.n == n ? golden_max_abs(got, want.f32, n) : INFINITY;
+  g5_free(&want);
+  return worst;
+}
+
+static void check_grads(struct decoder_case *d, const struct lrl_decoder_output *out,
+                        const struct lrl_tensor *images) {
+  double worst = 0;
+  for (int u = 0; u < d->params.n_units; u++)
+    for (int i = 0; i < d->params.units[u].n_params; i++) {
+      const struct lrl_param *p = &d->params.units[u].params[i];
+      double e = compare_grad(d, p->name, d->params.units[u].grad + p->offset, p->n);
+      worst = e > worst ? e : worst;
+    }
+  if (images != NULL) {
+    double e = compare_grad(d, "image_embeds", images->grad, images->rows * images->cols);
+    worst = e > worst ? e : worst;
+  }
+  struct g5_array want;
+  if (g5_read_f32(&d->file, "/grads/inputs_embeds", &want)) {
+    int64_t w = out->embeds->cols, image = 0;
+    for (int64_t t = 0; t < d->n_tokens; t++) {
+      const float *got = (const float *)out->embeds->grad + t * w;
+      if (d->ids[t] == -1) /* the splice took this row's gradient */
+        got = (const float *)images->grad + image++ * w;
+      double e = golden_max_abs(got, want.f32 + (int64_t)d->cell[t] * w, w);
+      worst = e > worst ? e : worst;
+    }
+    g5_free(&want);
+  }
+  golden_check(d->g, d->name, "grads", worst, 5e-6);
+}
+
+/* Mean shifted cross-entropy over labels != -100, backward included. */
+static void check_loss(struct decoder_case *d, struct lrl_tape *tape, struct lrl_tensor *final,
+                       const struct lrl_decoder_output *out, const struct lrl_tensor *images) {
+  struct g5_array labels, want;
+  char path[64];
+  snprintf(path, sizeof path, "/outputs/loss%s", d->suffix);
+  if (!g5_read_i64(&d->file, "/inputs/labels", &labels))
+    return;
+  if (!g5_read_f32(&d->file, path, &want)) {
+    g5_free(&labels);
+    return;
+  }
+  int32_t *target = malloc((size_t)(d->n_tokens + 1) * sizeof *target);
+  int64_t n = 0;
+  for (int64_t b = 0; b < d->batch; b++)
+    for (int64_t i = 0; i < d->length[b]; i++) {
+      int64_t t = d->start[b] + i;
+      target[t] = i + 1 < d->length[b] ? (int32_t)labels.i64[d->cell[t + 1]] : -100;
+      n += target[t] != -100;
+    }
+  double loss = 0;
+  lrl_nn_linear_cross_entropy(tape, final,
+                              lrl_tensor_param(tape, &d->params.units[d->output_unit], 0), target,
+                              1.0f / (float)n, &loss);
+  if (golden_ok(d->g, d->name, "loss", tape->status)) {
+    double tol =
+        d->dtype == LRL_F32 ? 5e-6 : 2 * g5_num(&d->file, "bf16_vs_f32_logits_maxabs", 0.05);
+    golden_check(d->g, d->name, d->dtype == LRL_F32 ? "loss" : "loss bf16",
+                 fabs(loss - (double)want.f32[0]), tol);
+    if (d->dtype == LRL_F32 && g5_has(&d->file, "/grads/model.norm.weight") &&
+        golden_ok(d->g, d->name, "grads", lrl_backward(tape)))
+      check_grads(d, out, images);
+  }
+  free(target);
+  g5_free(&labels);
+  g5_free(&want);
+}
+
+struct outputs {
+  const char *logits, *final_hidden;
+  double logits_tol, hidden_tol;
+  int64_t n_tokens; /* -1: all */
+};
+
+static void forward(struct decoder_case *d, const struct outputs *o) {
+  struct lrl_tape tape;
+  lrl_tape_init(&tape, &d->ctx, &d->steps, true);
+  struct lrl_tensor *images = NULL;
+  if (d->n_image_rows > 0 && d->image_embeds.f32 != NULL) {
+    int64_t w = d->decoder.cfg.hidden_size;
+    images = lrl_tensor_new(&tape, d->dtype, d->n_image_rows, w);
+    for (int64_t i = 0; i < d->n_image_rows * w; i++) {
+      if (d->dtype == LRL_F32)
+        ((float *)images->data)[i] = d->image_embeds.f32[i];
+      else
+        ((uint16_t *)images->data)[i] = lrl_f32_to_bf16(d->image_embeds.f32[i]);
+    }
+    images->needs_grad = true;
+  }
+  struct lrl_decoder_input in = {.ids = d->ids,
+                                 .layout = &d->layout,
+                                 .positions = d->positions,
+                                 .images = images,
+                                 .image_rows = d->image_rows,
+                                 .n_image_rows = d->n_image_rows,
+                                 .on_layer = see_layer,
+                                 .on_layer_user = d};
+  struct lrl_decoder_output out;
+  lrl_decoder_forward(&tape, &d->decoder, &in, &out);
+  struct lrl_tensor *final = lrl_decoder_final(&tape, &d->decoder, &out, NULL, 0);
+  struct lrl_tape quiet = tape;
+  quiet.record = false;
+  struct lrl_tensor *logits = lrl_nn_linear(
+      &quiet, final, lrl_tensor_param(&quiet, &d->params.units[d->output_unit], 0), NULL);
+  lrl_tape_ok(&tape, quiet.status);
+  if (!golden_ok(d->g, d->name, o->logits, tape.status))
+    return;
+  char path[96];
+  bool bf = d->dtype == LRL_BF16;
+  if (o->final_hidden != NULL)
+    snprintf(path, sizeof path, "/outputs/%s%s", o->final_hidden, d->suffix);
+  else
+    snprintf(path, sizeof path, "/outputs/hidden_states.%d%s",
+             (int)d->decoder.cfg.num_hidden_layers, d->suffix);
+  double e = compare_rows(d, path, final, final->data);
+  if (e >= 0) {
+    d->worst_hidden = e > d->worst_hidden ? e : d->worst_hidden;
+    golden_check(d->g, d->name, bf ? "hidden bf16" : "hidden", d->worst_hidden, o->hidden_tol);
+  }
+  snprintf(path, sizeof path, "/outputs/%s%s", o->logits, d->suffix);
+  e = compare_rows(d, path, logits, logits->data);
+  if (e >= 0) {
+    snprintf(path, sizeof path, "%s%s", o->logits, bf ? " bf16" : "");
+    golden_check(d->g, d->name, path, e, o->logits_tol);
+  }
+  check_loss(d, &tape, final, &out, images);
+}
+
+/* The prompt alone: its logits from the fresh model. */
+static void run_prompt(struct decoder_case *d) {
+  int64_t n = (int64_t)g5_num(&d->file, "n_prompt", 0);
+  if (n <= 0 || n > d->n_tokens || d->batch != 1)
+    return;
+  d->n_tokens = d->layout.n_tokens = d->width = n;
+  d->length[0] = (int32_t)n;
+  int64_t images = 0;
+  while (images < d->n_image_rows && d->image_rows[images] < n)
+    images++;
+  d->n_image_rows = images;
+  struct outputs o = {.logits = "prefill_logits", .logits_tol = 2e-5, .hidden_tol = 5e-5};
+  forward(d, &o);
+}
+
+static void run_decoder(struct golden *g, const char *path, const char *name) {
+  struct decoder_case d;
+  bool cached = strncmp(name, "A5", 2) == 0, leftpad = strncmp(name, "A6", 2) == 0;
+  struct outputs o = {.logits = cached ? "full_logits_fresh" : "logits",
+                      .final_hidden = leftpad ? "last_hidden" : NULL,
+                      .logits_tol = 2e-5,
+                      .hidden_tol = 5e-5};
+  if (open_case(&d, g, path, name, LRL_F32, true)) {
+    forward(&d, &o);
+    if (cached) {
+      run_prompt(&d);
+      golden_skip(g, name, "decode_logits", "no cached generation in this version");
+      golden_skip(g, name, "short_logits_after_long",
+                  "rotary tables are a function of the sequence, not of what ran before");
+    }
+  }
+  close_case(&d);
+  if (strncmp(name, "A7", 2) != 0 || !open_case(&d, g, path, name, LRL_BF16, true))
+    return;
+  o.logits_tol = 2 * g5_num(&d.file, "bf16_vs_f32_logits_maxabs", 0);
+  o.hidden_tol = 2 * g5_num(&d.file, "bf16_vs_f32_last_hidden_maxabs", 0);
+  forward(&d, &o);
+  close_case(&d);
+}
+GOLDEN_FAMILY("A", run_decoder)

@@ -1,0 +1,220 @@
+/* One case per op of LRL_OPS: builds operands of about n x w elements and calls the wrapper. */
+#ifndef LRL_TESTS_OP_CASES_H
+#define LRL_TESTS_OP_CASES_H
+#include "tests/unit/op_run.h"
+
+#define IN(count) in(r, r->dtype, (count))
+#define OUT(count) out(r, r->dtype, (count))
+#define F32_IN(count) in(r, LRL_F32, (count))
+#define F32_OUT(count) out(r, LRL_F32, (count))
+#define F32_ACC(count) acc(r, LRL_F32, (count))
+#define CASE(op) static lrl_status case_##op(struct op_run *r)
+#define CALL(op, ...) lrl_##op(r->ctx, &(struct lrl_##op##_args){__VA_ARGS__})
+
+CASE(gemm) {
+  const int64_t m = r->n, k = r->w, n = r->w / 2 + 3;
+  for (int mode = 0; mode < 4; mode++) {
+    const bool ta = mode == 3, tb = mode == 1 || mode == 2;
+    lrl_dtype ct = mode >= 2 ? LRL_F32 : r->dtype;
+    void *c = mode == 3 ? acc(r, ct, m * n) : out(r, ct, m * n);
+    LRL_TRY(CALL(gemm, .m = m, .n = n, .k = k, .trans_a = ta, .trans_b = tb, .dtype = r->dtype,
+                 .c_dtype = ct, .a = IN(m * k), .b = IN(k * n), .bias = mode == 1 ? IN(n) : NULL,
+                 .ld_a = ta ? m : k, .ld_b = tb ? k : n, .ld_c = n, .c = c,
+                 .beta = mode == 3 ? 1.0f : 0.0f));
+  }
+  return LRL_OK;
+}
+CASE(embedding_fwd) {
+  return CALL(embedding_fwd, r->n, r->w, 13, r->dtype, ids(r, r->n, -1, 13), IN(13 * r->w),
+              OUT(r->n * r->w));
+}
+CASE(embedding_bwd) {
+  return CALL(embedding_bwd, r->n, r->w, 13, r->dtype, ids(r, r->n, -1, 13), 2, IN(r->n * r->w),
+              F32_ACC(13 * r->w));
+}
+CASE(gather_rows) {
+  LRL_TRY(CALL(gather_rows, r->n, 9, r->w, r->dtype, ids(r, r->n, -1, 9), IN(9 * r->w),
+               OUT(r->n * r->w), 0.0f));
+  return CALL(gather_rows, r->n, 9, r->w, r->dtype, ids(r, r->n, -1, 9), IN(9 * r->w),
+              acc(r, r->dtype, r->n * r->w), 1.0f);
+}
+CASE(scatter_rows) {
+  int32_t *distinct = ids(r, r->n, 0, 1);
+  for (int64_t i = 0; i < r->n; i++)
+    distinct[i] = i % 3 == 0 ? -1 : (int32_t)(r->n - 1 - i);
+  LRL_TRY(CALL(scatter_rows, r->n, r->n, r->w, r->dtype, distinct, IN(r->n * r->w),
+               acc(r, r->dtype, r->n * r->w), 0.0f));
+  return CALL(scatter_rows, r->n, r->n + 2, r->w, LRL_F32, ids(r, r->n, -1, r->n + 2),
+              F32_IN(r->n * r->w), F32_ACC((r->n + 2) * r->w), 1.0f);
+}
+CASE(rms_norm_fwd) {
+  const int64_t n = r->n * r->w;
+  LRL_TRY(CALL(rms_norm_fwd, r->n, r->w, r->dtype, 1e-5f, IN(n), NULL, IN(r->w), NULL, OUT(n),
+               F32_OUT(r->n)));
+  return CALL(rms_norm_fwd, r->n, r->w, r->dtype, 1e-5f, IN(n), IN(n), IN(r->w), OUT(n), OUT(n),
+              F32_OUT(r->n));
+}
+CASE(rms_norm_bwd) {
+  const int64_t n = r->n * r->w;
+  void *s = IN(n), *weight = IN(r->w);
+  float *rstd = F32_OUT(r->n);
+  LRL_TRY(
+      lrl_rms_norm_fwd(r->ref, &(struct lrl_rms_norm_fwd_args){r->n, r->w, r->dtype, 1e-5f, s, NULL,
+                                                               weight, NULL, OUT(n), rstd}));
+  return CALL(rms_norm_bwd, r->n, r->w, r->dtype, s, weight, IN(n), IN(n), rstd, OUT(n),
+              F32_ACC(r->w));
+}
+CASE(layer_norm_fwd) {
+  const int64_t n = r->n * r->w;
+  return CALL(layer_norm_fwd, r->n, r->w, r->dtype, 1e-5f, IN(n), IN(r->w), IN(r->w), OUT(n),
+              F32_OUT(r->n), F32_OUT(r->n));
+}
+CASE(layer_norm_bwd) {
+  const int64_t n = r->n * r->w;
+  void *x = IN(n), *weight = IN(r->w), *bias = IN(r->w);
+  float *mean = F32_OUT(r->n), *rstd = F32_OUT(r->n);
+  LRL_TRY(lrl_layer_norm_fwd(r->ref,
+                             &(struct lrl_layer_norm_fwd_args){r->n, r->w, r->dtype, 1e-5f, x,
+                                                               weight, bias, OUT(n), mean, rstd}));
+  return CALL(layer_norm_bwd, r->n, r->w, r->dtype, x, weight, IN(n), IN(n), mean, rstd, OUT(n),
+              F32_ACC(r->w), F32_ACC(r->w));
+}
+CASE(rope_qkv_fwd) {
+  const int64_t d = 2 * (r->w / 4 + 1), n = r->n * d;
+  return CALL(rope_qkv_fwd, r->n, 4, 2, d, 9, r->dtype, ids(r, r->n, 0, 9), F32_IN(9 * d / 2),
+              F32_IN(9 * d / 2), IN(n * 8), OUT(n * 4), OUT(n * 2), OUT(n * 2));
+}
+CASE(rope_qkv_bwd) {
+  const int64_t d = 2 * (r->w / 4 + 1), n = r->n * d;
+  return CALL(rope_qkv_bwd, r->n, 4, 2, d, 9, r->dtype, ids(r, r->n, 0, 9), F32_IN(9 * d / 2),
+              F32_IN(9 * d / 2), IN(n * 4), IN(n * 2), IN(n * 2), OUT(n * 8));
+}
+CASE(attention_fwd) {
+  const int64_t d = r->w / 2 + 1, wq = 4 * d, wk = 2 * d;
+  struct lrl_layout l;
+  int32_t arrays[12];
+  split(&l, arrays, r->n);
+  for (int causal = 0; causal < 2; causal++)
+    LRL_TRY(CALL(attention_fwd, &l, 4, 2, d, r->dtype, causal == 1, 0.3f, IN(r->n * wq),
+                 IN(r->n * wk), IN(r->n * wk), wq, wk, wk, wq, OUT(r->n * wq), F32_OUT(r->n * 4)));
+  return LRL_OK;
+}
+CASE(attention_bwd) {
+  const int64_t d = r->w / 2 + 1, wq = 4 * d, wk = 2 * d;
+  struct lrl_layout l;
+  int32_t arrays[12];
+  split(&l, arrays, r->n);
+  for (int causal = 0; causal < 2; causal++) {
+    void *q = IN(r->n * wq), *k = IN(r->n * wk), *v = IN(r->n * wk), *o = OUT(r->n * wq);
+    float *lse = F32_OUT(r->n * 4);
+    LRL_TRY(lrl_attention_fwd(r->ref, &(struct lrl_attention_fwd_args){&l, 4, 2, d, r->dtype,
+                                                                       causal == 1, 0.3f, q, k, v,
+                                                                       wq, wk, wk, wq, o, lse}));
+    LRL_TRY(CALL(attention_bwd, &l, 4, 2, d, r->dtype, causal == 1, 0.3f, q, k, v, o, IN(r->n * wq),
+                 wq, wk, wk, wq, lse, OUT(r->n * wq), OUT(r->n * wk), OUT(r->n * wk)));
+  }
+  return LRL_OK;
+}
+CASE(swiglu_fwd) {
+  const int64_t n = r->n * r->w;
+  return CALL(swiglu_fwd, r->n, r->w, r->w, r->dtype, IN(n), IN(n), OUT(n));
+}
+CASE(swiglu_bwd) {
+  const int64_t n = r->n * r->w;
+  return CALL(swiglu_bwd, r->n, r->w, r->w, r->dtype, IN(n), IN(n), IN(n), OUT(n), OUT(n));
+}
+CASE(gelu_fwd) {
+  const int64_t n = r->n * r->w;
+  LRL_TRY(CALL(gelu_fwd, n, LRL_GELU_ERF, r->dtype, IN(n), OUT(n)));
+  return CALL(gelu_fwd, n, LRL_GELU_QUICK, r->dtype, IN(n), OUT(n));
+}
+CASE(gelu_bwd) {
+  const int64_t n = r->n * r->w;
+  LRL_TRY(CALL(gelu_bwd, n, LRL_GELU_ERF, r->dtype, IN(n), IN(n), OUT(n)));
+  return CALL(gelu_bwd, n, LRL_GELU_QUICK, r->dtype, IN(n), IN(n), OUT(n));
+}
+CASE(add) {
+  const int64_t n = r->n * r->w;
+  return CALL(add, n, r->dtype, IN(n), IN(n), OUT(n));
+}
+CASE(colsum) { return CALL(colsum, r->n, r->w, r->dtype, IN(r->n * r->w), F32_ACC(r->w)); }
+CASE(dropout) {
+  const int64_t n = r->n * r->w;
+  uint64_t *key = add_buffer(r, LRL_I64, r->n, false);
+  for (int64_t t = 0; t < r->n; t++)
+    key[t] = (uint64_t)(t * 1000003);
+  return CALL(dropout, r->n, r->w, r->dtype, 0.3f, 42, key, IN(n), OUT(n));
+}
+CASE(im2col_fwd) {
+  const int64_t n = r->n % 5, size = r->w % 40, g = size / 3;
+  return CALL(im2col_fwd, n, 3, size, 3, r->dtype, F32_IN(n * 3 * size * size),
+              OUT(n * g * g * 27));
+}
+CASE(im2col_bwd) {
+  const int64_t n = r->n % 5, size = r->w % 40, g = size / 3;
+  return CALL(im2col_bwd, n, 3, size, 3, r->dtype, IN(n * g * g * 27),
+              F32_OUT(n * 3 * size * size));
+}
+CASE(vit_embed_fwd) {
+  return CALL(vit_embed_fwd, 3, r->n, r->w, r->dtype, IN(3 * r->n * r->w), IN(r->w),
+              IN((r->n + 1) * r->w), OUT(3 * (r->n + 1) * r->w));
+}
+CASE(vit_embed_bwd) {
+  return CALL(vit_embed_bwd, 3, r->n, r->w, r->dtype, IN(3 * (r->n + 1) * r->w),
+              OUT(3 * r->n * r->w), F32_ACC(r->w), F32_ACC((r->n + 1) * r->w));
+}
+CASE(cross_entropy) {
+  int32_t *target = ids(r, r->n, 0, r->w);
+  for (int64_t t = 2; t < r->n; t += 3)
+    target[t] = -100;
+  return CALL(cross_entropy, r->n, r->w, F32_IN(r->n * r->w), F32_IN(r->n), target, F32_OUT(r->n),
+              F32_OUT(r->n), r->dtype, OUT(r->n * r->w));
+}
+CASE(mean_pool_fwd) {
+  struct lrl_layout l;
+  int32_t arrays[12];
+  split(&l, arrays, r->n);
+  return CALL(mean_pool_fwd, &l, 3, r->w, r->dtype, ids(r, 3, 0, 4), IN(r->n * r->w),
+              OUT(3 * r->w));
+}
+CASE(mean_pool_bwd) {
+  struct lrl_layout l;
+  int32_t arrays[12];
+  split(&l, arrays, r->n);
+  return CALL(mean_pool_bwd, &l, 3, r->w, r->dtype, ids(r, 3, 0, 4), IN(3 * r->w),
+              OUT(r->n * r->w));
+}
+CASE(head_fwd) {
+  return CALL(head_fwd, r->n, r->w, r->dtype, IN(r->n * r->w), IN(r->w), F32_OUT(r->n));
+}
+CASE(head_bwd) {
+  return CALL(head_bwd, r->n, r->w, r->dtype, IN(r->n * r->w), IN(r->w), F32_IN(r->n),
+              OUT(r->n * r->w), F32_ACC(r->w));
+}
+CASE(bradley_terry) {
+  for (int kind = 0; kind < 6; kind++)
+    LRL_TRY(CALL(
+        bradley_terry, .n = r->n, .rank = kind % 2 == 0 ? LRL_RANK_LOGSIGMOID : LRL_RANK_FOCAL,
+        .penalty = (enum lrl_penalty)(kind / 2), .focal_gamma = 2.0f, .penalty_weight = 0.02f,
+        .center_weight = 0.01f, .barrier_lo = -1.5f, .barrier_hi = 1.5f, .barrier_eps = 1e-3f,
+        .barrier_gradient_outside = kind == 4, .weight = 0.5f, .chosen = F32_IN(r->n),
+        .rejected = F32_IN(r->n), .margin = kind == 0 ? NULL : F32_IN(r->n),
+        .loss = out(r, LRL_F64, r->n), .d_chosen = F32_OUT(r->n), .d_rejected = F32_OUT(r->n)));
+  return LRL_OK;
+}
+CASE(adamw) {
+  const int64_t n = r->n * r->w;
+  float *master = F32_ACC(n), *m = F32_ACC(n), *v = F32_ACC(n);
+  for (int64_t i = 0; i < n; i++)
+    v[i] = v[i] * v[i];
+  return CALL(adamw, n, r->dtype, r->dtype == LRL_F32 ? (void *)master : OUT(n), master, m, v,
+              F32_IN(n), 1e-2, 0.9, 0.95, 1e-8, 0.1, 0.5, 3);
+}
+CASE(sumsq) { return CALL(sumsq, r->n * r->w, F32_IN(r->n * r->w), out(r, LRL_F64, 1)); }
+CASE(scale) { return CALL(scale, r->n * r->w, F32_ACC(r->n * r->w), 0.37f); }
+CASE(cast) {
+  const int64_t n = r->n * r->w;
+  LRL_TRY(CALL(cast, n, LRL_F32, r->dtype, F32_IN(n), OUT(n)));
+  return CALL(cast, n, r->dtype, LRL_F32, IN(n), F32_OUT(n));
+}
+#endif

@@ -1,0 +1,84 @@
+/* What a case of tests/unit/op_cases.h runs in: operands come from a fixed stream, outputs start as
+ * NaN between guard bands. The same case with the same sizes always gets the same inputs. */
+#ifndef LRL_TESTS_OP_RUN_H
+#define LRL_TESTS_OP_RUN_H
+#include "kernels/backend.h"
+#include "kernels/philox.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_BUFFERS = 64, GUARD = 64 };
+
+struct buffer {
+  lrl_dtype dtype;
+  int64_t n;
+  bool output;
+  char *memory; /* GUARD bytes, the elements, GUARD bytes */
+};
+
+struct op_run {
+  struct lrl_ctx *ctx, *ref; /* under test; the oracle, for the inputs of backward ops */
+  lrl_dtype dtype;
+  int64_t n, w;
+
+  int n_buffers;
+  struct buffer buffers[MAX_BUFFERS];
+};
+
+static inline void *add_buffer(struct op_run *r, lrl_dtype t, int64_t n, bool output) {
+  if (r->n_buffers == MAX_BUFFERS)
+    abort(); /* the case needs a larger MAX_BUFFERS */
+  struct buffer *b = &r->buffers[r->n_buffers++];
+  const size_t bytes = (size_t)(n * lrl_dtype_bytes(t));
+  *b = (struct buffer){t, n, output, malloc(bytes + 2 * GUARD)};
+  memset(b->memory, 0xff, bytes + 2 * GUARD); /* NaN in every float type */
+  return b->memory + GUARD;
+}
+/* An output nothing may read. */
+static inline void *out(struct op_run *r, lrl_dtype t, int64_t n) {
+  return add_buffer(r, t, n, true);
+}
+static inline void put(lrl_dtype t, void *p, int64_t i, float x) {
+  if (t == LRL_BF16)
+    ((uint16_t *)p)[i] = lrl_f32_to_bf16(x);
+  else
+    ((float *)p)[i] = x;
+}
+static inline void fill(struct op_run *r, lrl_dtype t, void *p, int64_t n) {
+  struct lrl_rng g = lrl_rng_make(7, LRL_RNG_TEST, (uint64_t)r->n_buffers);
+  for (int64_t i = 0; i < n; i++)
+    put(t, p, i, lrl_rng_normal(&g));
+}
+static inline void *in(struct op_run *r, lrl_dtype t, int64_t n) {
+  void *p = add_buffer(r, t, n, false);
+  fill(r, t, p, n);
+  return p;
+}
+/* An output that is accumulated into: starts with numbers. */
+static inline void *acc(struct op_run *r, lrl_dtype t, int64_t n) {
+  void *p = add_buffer(r, t, n, true);
+  fill(r, t, p, n);
+  return p;
+}
+/* Indices in [lo, hi). */
+static inline int32_t *ids(struct op_run *r, int64_t n, int64_t lo, int64_t hi) {
+  int32_t *p = add_buffer(r, LRL_I32, n, false);
+  struct lrl_rng g = lrl_rng_make(8, LRL_RNG_TEST, (uint64_t)r->n_buffers);
+  for (int64_t i = 0; i < n; i++)
+    p[i] = (int32_t)(lo + (int64_t)lrl_rng_below(&g, (uint64_t)(hi - lo)));
+  return p;
+}
+/* n tokens as a prompt with two children and, behind them, a sequence alone. */
+static inline void split(struct lrl_layout *l, int32_t arrays[12], int64_t n) {
+  const int32_t q = (int32_t)(n / 4), len[4] = {(int32_t)n - 3 * q, q, q, q};
+  const int32_t parent[4] = {-1, 0, 0, -1};
+  for (int s = 0, at = 0; s < 4; at += len[s], s++) {
+    arrays[s] = at;
+    arrays[4 + s] = len[s];
+    arrays[8 + s] = parent[s];
+  }
+  *l = (struct lrl_layout){n, 4, arrays, arrays + 4, arrays + 8, NULL};
+}
+#endif
