@@ -1,5 +1,5 @@
 /* What a corpus needs from images, as functions: the tile grid from a file's first bytes, and the
- * normalised tiles. lrl_image_ops_make gives the real ones; tests put simple ones in their place.
+ * normalised tiles. Tests put simple ones in their place.
  */
 #ifndef LRL_DATA_IMAGE_OPS_H
 #define LRL_DATA_IMAGE_OPS_H
