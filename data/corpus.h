@@ -50,6 +50,11 @@ struct lrl_corpus_options {
 lrl_status lrl_corpus_build(const struct lrl_corpus_source *sources, int64_t n_sources,
                             const struct lrl_corpus_options *options, struct lrl_corpus **out);
 void lrl_corpus_free(struct lrl_corpus *c); /* NULL is fine */
+/* From a comma-separated list: preference files (data/pairs.h), mixture files (*.txt, read with
+ * given_num), or one packed corpus (*.h5, which must fit options->tokenizer; the other options were
+ * settled when it was packed). Errors as lrl_corpus_build, lrl_mixture_read, lrl_corpus_open. */
+lrl_status lrl_corpus_read(const char *list, bool given_num,
+                           const struct lrl_corpus_options *options, struct lrl_corpus **out);
 
 /* Writes path.tmp, syncs it and renames it to path. Every dataset carries its CRC-32. */
 lrl_status lrl_corpus_save(const struct lrl_corpus *c, const char *path);

@@ -1,0 +1,96 @@
+/* A corpus from whatever a user names: preference files, mixtures, or one packed corpus. */
+#include "data/bytes.h"
+#include "data/corpus.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static bool ends_with(const char *s, const char *end) {
+  size_t n = strlen(s), m = strlen(end);
+  return n >= m && strcmp(s + n - m, end) == 0;
+}
+
+/* The sources of a list; names are owned by `copy` and the mixtures. */
+struct source_list {
+  char *copy;
+  struct lrl_corpus_source *sources;
+  int64_t n;
+  struct lrl_mixture *mixtures;
+  int64_t n_mixtures;
+};
+
+static void free_list(struct source_list *l) {
+  for (int64_t i = 0; i < l->n_mixtures; i++)
+    lrl_mixture_free(&l->mixtures[i]);
+  free(l->mixtures);
+  free(l->sources);
+  free(l->copy);
+}
+
+static lrl_status grow(void **array, int64_t n, size_t size) {
+  void *p = realloc(*array, (size_t)n * size);
+  if (p == NULL)
+    return LRL_FAIL(LRL_ERR_MEMORY, "no memory for the list of files");
+  *array = p;
+  return LRL_OK;
+}
+
+static lrl_status add_sources(struct source_list *l, const struct lrl_corpus_source *from,
+                              int64_t n) {
+  void *p = l->sources;
+  LRL_TRY(grow(&p, l->n + n, sizeof *l->sources));
+  l->sources = p;
+  memcpy(l->sources + l->n, from, (size_t)n * sizeof *from);
+  l->n += n;
+  return LRL_OK;
+}
+
+static lrl_status add_name(struct source_list *l, const char *name, bool given_num) {
+  if (!ends_with(name, ".txt"))
+    return add_sources(l, &(struct lrl_corpus_source){.path = name}, 1);
+  struct lrl_mixture m;
+  void *p = l->mixtures;
+  LRL_TRY(lrl_mixture_read(name, given_num, &m));
+  lrl_status status = grow(&p, l->n_mixtures + 1, sizeof m);
+  if (status != LRL_OK) {
+    lrl_mixture_free(&m);
+    return status;
+  }
+  l->mixtures = p;
+  l->mixtures[l->n_mixtures++] = m;
+  return add_sources(l, m.sources, m.n);
+}
+
+lrl_status lrl_corpus_read(const char *list, bool given_num,
+                           const struct lrl_corpus_options *options, struct lrl_corpus **out) {
+  struct source_list l = {.copy = strdup(list)};
+  lrl_status status = LRL_OK;
+  char *save = NULL;
+  *out = NULL;
+  if (l.copy == NULL)
+    LRL_TRY_GOTO(LRL_FAIL(LRL_ERR_MEMORY, "no memory for the list of files"));
+  for (char *p = strtok_r(l.copy, ",", &save); p != NULL; p = strtok_r(NULL, ",", &save)) {
+    if (!ends_with(p, ".h5")) {
+      LRL_TRY_GOTO(add_name(&l, p, given_num));
+      continue;
+    }
+    if (p != l.copy || strlen(p) != strlen(list))
+      LRL_TRY_GOTO(LRL_FAIL(LRL_ERR_ARG,
+                            "%s is a packed corpus and must be named alone, not in a "
+                            "list of files",
+                            p));
+    LRL_TRY_GOTO(lrl_corpus_open(p, out));
+    LRL_TRY_GOTO(lrl_corpus_check_tokenizer(*out, options->tokenizer));
+  }
+  if (*out == NULL && l.n == 0)
+    LRL_TRY_GOTO(LRL_FAIL(LRL_ERR_ARG, "no data file is named"));
+  if (*out == NULL)
+    LRL_TRY_GOTO(lrl_corpus_build(l.sources, l.n, options, out));
+done:
+  free_list(&l);
+  if (status != LRL_OK) {
+    lrl_corpus_free(*out);
+    *out = NULL;
+  }
+  return status;
+}
