@@ -284,7 +284,15 @@ static lrl_status log_step(struct trainer *t, int64_t step, int64_t n_steps, con
 
 static lrl_status loop(struct trainer *t, struct lrl_loader *loader, int64_t n_steps) {
   const struct lrl_reward_config *c = t->cfg;
-  int64_t n_warmup = (int64_t)ceil(c->warmup_ratio * (double)n_steps), skipped = 0;
+  struct lrl_schedule schedule = {.kind = (enum lrl_schedule_kind)c->schedule,
+                                  .lr = c->lr,
+                                  .n_warmup = (int64_t)ceil(c->warmup_ratio * (double)n_steps),
+                                  .n_steps = n_steps,
+                                  .num_cycles = c->num_cycles,
+                                  .power = c->power,
+                                  .lr_end = c->lr_end,
+                                  .min_lr_ratio = c->min_lr_ratio};
+  int64_t skipped = 0;
   struct tally since = {0};
   double t0 = omp_get_wtime();
   for (int64_t step = 0; step < n_steps; step++) {
@@ -296,8 +304,7 @@ static lrl_status loop(struct trainer *t, struct lrl_loader *loader, int64_t n_s
                         (long long)n_steps);
       LRL_TRY(micro_batch(t, b, true, &since));
     } while (b->micro + 1 < b->n_micro);
-    double lr =
-        c->lr * lrl_schedule_factor((enum lrl_schedule)c->schedule, step, n_warmup, n_steps);
+    double lr = lrl_schedule_lr(&schedule, step);
     struct lrl_optimizer_stats stats;
     LRL_TRY(lrl_optimizer_step(&t->optimizer, lr, &stats));
     if (stats.skipped) {

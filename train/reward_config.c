@@ -1,5 +1,7 @@
 #include "train/reward_config.h"
 
+#include "train/schedule.h"
+
 #define AT(f) offsetof(struct lrl_reward_config, f)
 #define INT(key, f, def, lo, hi, unit, help)                                                       \
   { key, LRL_OPTION_INT, AT(f), def, lo, hi, NULL, unit, help }
@@ -49,7 +51,11 @@ const struct lrl_option lrl_reward_options[] = {
     NUM("optim.weight_decay", weight_decay, "0.1", 0, 100, "AdamW; not on biases and LayerNorms"),
     NUM("optim.max_grad_norm", max_grad_norm, "1", 0, 1e9, "clip the global norm; 0: do not"),
     NUM("optim.warmup_ratio", warmup_ratio, "0.01", 0, 1, "share of the steps that warm up"),
-    ENUM("optim.schedule", schedule, "cosine", "cosine|linear|constant", "learning-rate schedule"),
+    ENUM("optim.schedule", schedule, "cosine", LRL_SCHEDULE_NAMES, "learning-rate schedule"),
+    NUM("optim.lr_end", lr_end, "1e-7", 0, 100, "polynomial: the rate at the end"),
+    NUM("optim.power", power, "1", 0.01, 100, "polynomial: the power"),
+    INT("optim.num_cycles", num_cycles, "1", 1, 1e6, "", "cosine_with_restarts: cycles"),
+    NUM("optim.min_lr_ratio", min_lr_ratio, "0.1", 0, 1, "cosine_with_min_lr: last rate / peak"),
     INT("train.seed", seed, "42", 0, 1e15, "", "of initialisation and order"),
     NUM("train.epochs", epochs, "1", 0, 1e6, "passes over the mixture"),
     INT("train.max_steps", max_steps, "0", 0, 1e12, "steps", "stop here; 0: by epochs"),

@@ -16,8 +16,10 @@ struct lrl_reward_config {
   double length_ratio;
   int rank_loss, penalty;
   double focal_gamma, penalty_weight, barrier, center_rewards_coefficient;
-  double lr, beta1, beta2, eps, weight_decay, max_grad_norm, warmup_ratio;
+  double lr, beta1, beta2, eps, weight_decay, max_grad_norm, warmup_ratio, lr_end, power,
+      min_lr_ratio;
   int schedule;
+  int64_t num_cycles;
   int64_t seed, max_steps, batch_size, micro_batch_tokens, log_steps, eval_steps, threads,
       max_nonfinite;
   double epochs;

@@ -158,7 +158,10 @@ static lrl_status micro_batch(struct training_case *c, int64_t k, int64_t accumu
 static lrl_status train(struct training_case *c) {
   int64_t steps = (int64_t)g5_num(&c->file, "steps", 0);
   int64_t accumulate = (int64_t)g5_num(&c->file, "grad_accum", 1);
-  int64_t warmup = (int64_t)g5_num(&c->file, "warmup_steps", 0);
+  struct lrl_schedule schedule = {.kind = LRL_SCHEDULE_COSINE,
+                                  .lr = g5_num(&c->file, "lr", 0),
+                                  .n_warmup = (int64_t)g5_num(&c->file, "warmup_steps", 0),
+                                  .n_steps = steps};
   struct g5_array losses = {0}, norms = {0};
   if (!g5_read_f32(&c->file, "/outputs/loss", &losses) || losses.n != steps * accumulate ||
       !g5_read_f32(&c->file, "/outputs/grad_norm", &norms) || norms.n != steps)
@@ -172,10 +175,8 @@ static lrl_status train(struct training_case *c) {
       worst_loss = fmax(worst_loss, fabs(loss - (double)losses.f32[k]));
     }
     struct lrl_optimizer_stats stats = {0};
-    double lr =
-        g5_num(&c->file, "lr", 0) * lrl_schedule_factor(LRL_SCHEDULE_COSINE, step, warmup, steps);
     if (s == LRL_OK)
-      s = lrl_optimizer_step(&c->optimizer, lr, &stats);
+      s = lrl_optimizer_step(&c->optimizer, lrl_schedule_lr(&schedule, step), &stats);
     double norm = (double)norms.f32[step];
     worst_norm = fmax(worst_norm, fabs(stats.grad_norm - norm) / fmax(1.0, norm));
   }
