@@ -46,7 +46,8 @@ struct lrl_tensor *lrl_tensor_wrap(struct lrl_tape *tape, lrl_dtype dtype, int64
 struct lrl_tensor *lrl_tensor_param(struct lrl_tape *tape, struct lrl_param_unit *unit, int index) {
   const struct lrl_param *p = &unit->params[index];
   int64_t rows = p->ndim > 1 ? p->dim[0] : 1;
-  bool grads = unit->trainable && tape->record && unit->grad != NULL;
+  bool trains = unit->trainable && unit->grad != NULL, grads = trains && tape->record;
+  tape->saw_trainable = tape->saw_trainable || trains;
   return new_tensor(tape, (struct lrl_tensor){
                               .rows = rows,
                               .cols = p->n / rows,
@@ -225,12 +226,16 @@ void lrl_block(struct lrl_tape *tape, lrl_block_fn *fn, void *user, int n_in,
     return;
   }
   struct lrl_tape inner = *tape;
-  inner.record = false;
+  inner.record = inner.saw_trainable = false;
   /* The outputs' place is not known before fn ran; run it above a mark, then move them down. */
   size_t mark = lrl_arena_mark(tape->arena);
   fn(&inner, user, in, out);
   if (!lrl_tape_ok(tape, inner.status))
     return;
+  bool grads = inner.saw_trainable; /* a frozen block of frozen inputs is not gone back through */
+  for (int i = 0; i < n_in; i++)
+    grads = grads || (in[i] != NULL && in[i]->needs_grad);
+  tape->saw_trainable = tape->saw_trainable || inner.saw_trainable;
   struct lrl_tensor made[4];
   for (int i = 0; i < n_out; i++)
     made[i] = *out[i];
@@ -257,6 +262,8 @@ void lrl_block(struct lrl_tape *tape, lrl_block_fn *fn, void *user, int n_in,
   }
   for (int i = 0; i < n_out; i++)
     out[i] = new_tensor(tape, moved[i]);
+  if (!grads)
+    return;
   struct block_saved *b = lrl_tape_record(tape, block_back, sizeof *b, out[0],
                                           n_out > 1 ? out[1] : NULL, n_out > 2 ? out[2] : NULL);
   if (b == NULL)

@@ -42,6 +42,7 @@ struct lrl_tape {
   bool record;    /* false: inference, nothing is recorded */
   bool recompute; /* lrl_block keeps only a block's inputs and outputs and runs it again going back
                    */
+  bool saw_trainable; /* a parameter that wants a gradient was used, recording or not */
   struct lrl_node *last;
   struct lrl_grad_slot *free_slots; /* recycled gradient buffers */
   /* Called going back when the gradient of a unit is complete (see lrl_tape_unit_begin). */
