@@ -15,9 +15,9 @@ struct lrl_tensor *lrl_nn_linear(struct lrl_tape *tape, struct lrl_tensor *x, st
 struct lrl_tensor *lrl_nn_linears(struct lrl_tape *tape, struct lrl_tensor *x, int n,
                                   struct lrl_tensor *const *w, struct lrl_tensor *const *b);
 /* Adds scale * B(A(dropout(x[rows]))) in place to columns [col, col + B.rows) of y[rows] (Partial
- * LoRA, SPEC 1.5; plain LoRA when rows lists every row). index [n_rows]. */
+ * LoRA, SPEC 1.5; LoRA when rows lists every row). */
 struct lrl_lora_rows {
-  const int32_t *index; /* [n], rows of x and y, distinct */
+  const int32_t *index; /* [n], rows of x and y, distinct; NULL: all n rows */
   int64_t n;
   float scale, dropout;
   uint64_t seed;           /* of the dropout */

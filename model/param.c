@@ -94,6 +94,12 @@ static uint64_t name_hash(const char *name) {
   return h;
 }
 
+static float initial(const struct lrl_param *p, struct lrl_rng *rng) {
+  if (p->init_bound > 0)
+    return p->init_bound * (2.0f * lrl_rng_uniform(rng) - 1.0f);
+  return p->init_std < 0 ? 1.0f : p->init_std > 0 ? p->init_std * lrl_rng_normal(rng) : 0.0f;
+}
+
 lrl_status lrl_param_set_init(struct lrl_param_set *set, uint64_t seed) {
   for (int i = 0; i < set->n_units; i++) {
     struct lrl_param_unit *u = &set->units[i];
@@ -104,7 +110,7 @@ lrl_status lrl_param_set_init(struct lrl_param_set *set, uint64_t seed) {
         return LRL_FAIL(LRL_ERR_MEMORY, "no memory to initialise %s", p->name);
       struct lrl_rng rng = lrl_rng_make(seed, LRL_RNG_INIT, name_hash(p->name));
       for (int64_t k = 0; k < p->n; k++)
-        v[k] = p->init_std < 0 ? 1.0f : p->init_std > 0 ? p->init_std * lrl_rng_normal(&rng) : 0.0f;
+        v[k] = initial(p, &rng);
       lrl_param_store(u, p, v);
       free(v);
     }

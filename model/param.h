@@ -14,11 +14,12 @@ extern "C" {
 struct lrl_param {
   char name[LRL_NAME_MAX]; /* the official name (SPEC 1.6), unique over the model */
   int ndim;
-  int64_t dim[4]; /* [out, in] as PyTorch */
-  int64_t n;      /* elements */
-  int64_t offset; /* elements from the start of the unit */
-  bool decay;     /* weight decay applies (SPEC 5.8) */
-  float init_std; /* N(0, std) at initialisation; < 0: constant 1; 0: zeros */
+  int64_t dim[4];   /* [out, in] as PyTorch */
+  int64_t n;        /* elements */
+  int64_t offset;   /* elements from the start of the unit */
+  bool decay;       /* weight decay applies (SPEC 5.8) */
+  float init_std;   /* N(0, std) at initialisation; < 0: constant 1; 0: zeros */
+  float init_bound; /* > 0: uniform in [-bound, bound) instead */
 };
 
 struct lrl_param_unit {

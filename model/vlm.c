@@ -19,7 +19,8 @@ static lrl_status build(struct lrl_vlm *m) {
       return LRL_FAIL(LRL_ERR_SHAPE, "the vision tower's width %lld is no multiple of 4",
                       (long long)c->vit.hidden_size);
     /* Nothing freezes them in the original: they train with the decoder (SPEC 5.2). */
-    m->gn_unit = lrl_param_unit_add(&m->params, "plora_GN", c->dtype, c->train_decoder);
+    m->gn_unit = lrl_param_unit_add(&m->params, "plora_GN", c->dtype,
+                                    c->train_decoder && c->decoder.lora_r == 0);
     lrl_param_add(&m->params, m->gn_unit, "plora_sub_GN", merged, 0, 0.0f);
     lrl_param_add(&m->params, m->gn_unit, "plora_glb_GN", merged, 0, 0.0f);
     m->projector_unit = lrl_param_unit_add(&m->params, "vision_proj", c->dtype, c->train_projector);
@@ -29,7 +30,7 @@ static lrl_status build(struct lrl_vlm *m) {
     lrl_param_add(&m->params, m->projector_unit, "vision_proj.2.bias", hidden, 0, 0.0f);
   }
   LRL_TRY(lrl_decoder_build(&m->decoder, &c->decoder, &m->params, c->dtype, c->train_decoder));
-  m->head_unit = lrl_param_unit_add(&m->params, "score", c->dtype, true);
+  m->head_unit = lrl_param_unit_add(&m->params, "score", c->dtype, !c->freeze_head);
   lrl_param_add(&m->params, m->head_unit, "score.weight", 1, hidden, std);
   return lrl_param_set_alloc(&m->params, &m->weights);
 }
@@ -176,7 +177,9 @@ struct lrl_tensor *lrl_vlm_scores(struct lrl_tape *tape, struct lrl_vlm *m,
                                 .image_rows = in->image_rows,
                                 .n_image_rows = in->n_image_rows,
                                 .dropout_seed = in->dropout_seed,
-                                .row_key = in->row_key};
+                                .row_key = in->row_key,
+                                .token_key = in->token_key,
+                                .without_lora = in->without_lora};
   if (in->images != NULL && in->images->n_images > 0) {
     if (!m->cfg.has_vision)
       lrl_tape_ok(tape,

@@ -16,8 +16,10 @@ struct lrl_vlm_config {
   struct lrl_vit_config vit;
   enum lrl_pooling pooling;
   lrl_dtype dtype;
-  bool train_decoder, train_vision,
-      train_projector; /* what gets gradients; the head always trains */
+  /* What gets gradients. With LoRA (decoder.lora_r) train_decoder speaks of the adapters, and the
+   * GN vectors stay frozen; the head trains unless freeze_head, which is the official LoRA script.
+   */
+  bool train_decoder, train_vision, train_projector, freeze_head;
 };
 
 struct lrl_vlm {
@@ -55,8 +57,9 @@ struct lrl_vlm_input {
   const struct lrl_vlm_images *images; /* NULL or n_images 0: text only */
   const int32_t *image_rows;           /* packed row of each image token */
   int64_t n_image_rows;
-  uint64_t dropout_seed;
-  const uint64_t *row_key;
+  uint64_t dropout_seed; /* these three as in struct lrl_decoder_input */
+  const uint64_t *row_key, *token_key;
+  bool without_lora;
   int64_t n_scores;
   const int32_t *score_rows; /* last pooling: packed row of each score */
   const int32_t *score_seqs; /* mean pooling: sequence of each score */
