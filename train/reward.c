@@ -135,7 +135,7 @@ static lrl_status build_model(struct trainer *t) {
                                     .eps = c->eps,
                                     .weight_decay = c->weight_decay,
                                     .max_grad_norm = c->max_grad_norm};
-  return lrl_optimizer_init(&t->optimizer, &o, &t->ctx, &t->model.params, &t->state);
+  return lrl_optimizer_init(&t->optimizer, &o, &t->ctx, &t->model.params, NULL, &t->state);
 }
 
 /* ---- one micro-batch ---- */

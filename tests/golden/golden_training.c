@@ -202,7 +202,7 @@ static lrl_status open_model(struct training_case *c) {
   LRL_TRY(lrl_vlm_init(&c->model, &cfg));
   if (each_weight(c, "/weights/", true) > 0)
     return LRL_FAIL(LRL_ERR_FORMAT, "a weight is missing or of another shape");
-  return lrl_optimizer_init(&c->optimizer, &o, &c->ctx, &c->model.params, &c->state);
+  return lrl_optimizer_init(&c->optimizer, &o, &c->ctx, &c->model.params, NULL, &c->state);
 }
 
 static void run_training(struct golden *g, const char *path, const char *name) {
