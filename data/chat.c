@@ -102,8 +102,8 @@ static lrl_status pack_parts(const struct lrl_tokenizer *t, const char *text,
   bool need_bos = true;
   const char *part = text;
   for (int64_t k = 0; k <= n_images; k++) {
-    const char *end = image_first && k == 0 ? part : strstr(part, LRL_CHAT_IMAGE);
-    int64_t len = end != NULL ? end - part : (int64_t)strlen(part);
+    const char *end = strstr(part, LRL_CHAT_IMAGE); /* NULL when the image comes first */
+    int64_t len = image_first ? 0 : end != NULL ? end - part : (int64_t)strlen(part);
     if (len > 0 || (need_bos && pack == LRL_PACK_REWARD)) {
       LRL_TRY(lrl_tokenizer_encode(t, part, len, need_bos, &out->ids));
       need_bos = false;
@@ -115,6 +115,7 @@ static lrl_status pack_parts(const struct lrl_tokenizer *t, const char *text,
                       (long long)image_tokens[k]);
     out->spans[out->n_spans++] = (struct lrl_image_span){(int32_t)k, out->ids.n, image_tokens[k]};
     LRL_TRY(lrl_ids_fill(&out->ids, LRL_ID_IMAGE, image_tokens[k]));
+    LRL_ASSERT(image_first || end != NULL); /* lrl_chat_pack counted the places */
     part = image_first ? part : end + strlen(LRL_CHAT_IMAGE);
     image_first = false;
   }

@@ -9,7 +9,7 @@
 
 void lrl_mixture_free(struct lrl_mixture *m) {
   for (int64_t i = 0; i < m->n; i++)
-    free((char *)(uintptr_t)m->sources[i].path);
+    free((void *)m->sources[i].path);
   free(m->sources);
   *m = (struct lrl_mixture){0};
 }

@@ -9,6 +9,7 @@ static _Thread_local char error_text[2048];
 static _Thread_local char error_where[128];
 
 lrl_status lrl_fail_at(const char *file, int line, lrl_status code, const char *fmt, ...) {
+  LRL_ASSERT(code != LRL_OK);
   if (error_text[0] != '\0')
     return code;
   va_list ap;

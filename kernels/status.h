@@ -26,10 +26,17 @@ typedef enum lrl_status {
 } lrl_status;
 
 /* Records the message (printf style) with its source position and returns `code`.
- * The message is one sentence for the user that names what to change; no trailing newline. */
+ * The message is one sentence for the user that names what to change; no trailing newline. `code`
+ * is not LRL_OK. */
 lrl_status lrl_fail_at(const char *file, int line, lrl_status code, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
-#define LRL_FAIL(code, ...) lrl_fail_at(__FILE__, __LINE__, (code), __VA_ARGS__)
+/* Tells compilers and static analysis what lrl_fail_at asserts. */
+static inline lrl_status lrl_not_ok(lrl_status code) {
+  if (code == LRL_OK)
+    __builtin_unreachable();
+  return code;
+}
+#define LRL_FAIL(code, ...) lrl_not_ok(lrl_fail_at(__FILE__, __LINE__, (code), __VA_ARGS__))
 
 /* Message of the first failure since the last clear, "" when none. Valid until the next clear. */
 const char *lrl_last_error(void);

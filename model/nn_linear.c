@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-static const char *at(const struct lrl_tensor *t, int64_t col) {
-  return (const char *)t->data + col * lrl_dtype_bytes(t->dtype);
+static char *at(const struct lrl_tensor *t, int64_t col) {
+  return (char *)t->data + col * lrl_dtype_bytes(t->dtype);
 }
 
 static lrl_status matmul(struct lrl_tape *tape, struct lrl_gemm_args a) {
@@ -32,7 +32,7 @@ static lrl_status part_fwd(struct lrl_tape *tape, const struct lrl_tensor *x,
                                              .ld_a = x->cols,
                                              .ld_b = x->cols,
                                              .ld_c = y->cols,
-                                             .c = (void *)(uintptr_t)at(y, col),
+                                             .c = at(y, col),
                                              .b_version = w->is_param ? w->version : 0});
 }
 

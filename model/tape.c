@@ -272,6 +272,8 @@ void lrl_block(struct lrl_tape *tape, lrl_block_fn *fn, void *user, int n_in,
   b->user = user;
   b->n_in = n_in;
   b->n_out = n_out;
-  memcpy(b->in, in, (size_t)n_in * sizeof *in);
-  memcpy(b->out, out, (size_t)n_out * sizeof *out);
+  for (int i = 0; i < n_in; i++)
+    b->in[i] = in[i];
+  for (int i = 0; i < n_out; i++)
+    b->out[i] = out[i];
 }

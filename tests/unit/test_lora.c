@@ -69,7 +69,7 @@ static void fill_b(struct model *m) {
       if (strstr(p->name, "lora_B") == NULL)
         continue;
       float *v = malloc((size_t)p->n * sizeof *v);
-      struct lrl_rng rng = lrl_rng_make(SEED, LRL_RNG_TEST, (uint64_t)(u * 100 + i));
+      struct lrl_rng rng = lrl_rng_make(SEED, LRL_RNG_TEST, (uint64_t)u * 100 + (uint64_t)i);
       for (int64_t k = 0; k < p->n; k++)
         v[k] = 0.2f * lrl_rng_normal(&rng);
       lrl_param_store(&m->params.units[u], p, v);
@@ -90,7 +90,7 @@ static void make_batch(struct batch *b, bool swapped) {
     b->length[s] = n[s];
     for (int32_t i = 0; i < n[s]; i++) {
       b->ids[b->start[s] + i] = (i * 7 + n[s]) % VOCAB;
-      b->keys[b->start[s] + i] = (uint64_t)(n[s] * 1000 + i);
+      b->keys[b->start[s] + i] = (uint64_t)n[s] * 1000 + (uint64_t)i;
     }
   }
   b->layout =
