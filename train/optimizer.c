@@ -35,6 +35,13 @@ void lrl_optimizer_attach(struct lrl_optimizer *o, struct lrl_tape *tape, bool l
   (void)last_micro_batch;
 }
 
+void lrl_optimizer_range(const struct lrl_optimizer *o, int unit, int rank, int64_t *lo,
+                         int64_t *hi) {
+  (void)rank;
+  *lo = 0;
+  *hi = o->params->units[unit].n;
+}
+
 void lrl_optimizer_destroy(struct lrl_optimizer *o) { *o = (struct lrl_optimizer){0}; }
 
 static lrl_status update(struct lrl_optimizer *o, int unit, const struct lrl_param *p, double lr,

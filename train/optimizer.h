@@ -40,6 +40,10 @@ void lrl_optimizer_attach(struct lrl_optimizer *o, struct lrl_tape *tape, bool l
  * as torch clip_grad_norm_: g *= min(1, max_grad_norm / (norm + 1e-6)). */
 lrl_status lrl_optimizer_step(struct lrl_optimizer *o, double lr,
                               struct lrl_optimizer_stats *stats);
+/* Elements [*lo, *hi) of a trainable unit whose state `rank` holds: all of them in stage 0. This
+ * rank's m, v and master start at its *lo. */
+void lrl_optimizer_range(const struct lrl_optimizer *o, int unit, int rank, int64_t *lo,
+                         int64_t *hi);
 /* State lives in the arena; this releases what does not. Zeroed or failed o is fine. */
 void lrl_optimizer_destroy(struct lrl_optimizer *o);
 #endif
