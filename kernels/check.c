@@ -1,6 +1,7 @@
 /* The checked public wrappers lrl_<op>(): one check_<op>() per op, then the dispatch. A check that
  * fails names the op and the value; nothing was computed then. */
 #include "kernels/check.h"
+#include "kernels/check_rl.h"
 
 static lrl_status check_gemm(const struct lrl_gemm_args *a) {
   SIZES("gemm", a->m, a->n, a->k);
@@ -247,10 +248,7 @@ static lrl_status check_cross_entropy(const struct lrl_cross_entropy_args *a) {
   LRL_TRY(lrl_check_dtype("cross_entropy", a->d_dtype));
   NEED("cross_entropy", a->n_tokens, a->target, a->loss);
   NEED("cross_entropy", a->n_tokens * a->n_vocab, a->logits);
-  for (int64_t t = 0; t < a->n_tokens; t++)
-    if (a->target[t] != -100)
-      LRL_TRY(lrl_check_ids("cross_entropy", a->target + t, 1, 0, a->n_vocab));
-  return LRL_OK;
+  return lrl_check_targets("cross_entropy", a->target, a->n_tokens, a->n_vocab);
 }
 
 static lrl_status check_mean_pool_fwd(const struct lrl_mean_pool_fwd_args *a) {

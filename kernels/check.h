@@ -14,6 +14,8 @@ lrl_status lrl_check_beta(const char *op, float beta);
 lrl_status lrl_check_pointers(const char *op, int64_t elements, const void *const *p, int count);
 /* lo <= ids[i] < hi for i < n. */
 lrl_status lrl_check_ids(const char *op, const int32_t *ids, int64_t n, int64_t lo, int64_t hi);
+/* 0 <= target[t] < n_vocab, or -100. */
+lrl_status lrl_check_targets(const char *op, const int32_t *target, int64_t n, int64_t n_vocab);
 /* Two byte ranges do not overlap; a NULL or empty one never does. */
 lrl_status lrl_check_apart(const char *op, const void *x, int64_t x_bytes, const void *y,
                            int64_t y_bytes);

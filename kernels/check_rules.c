@@ -34,6 +34,13 @@ lrl_status lrl_check_ids(const char *op, const int32_t *ids, int64_t n, int64_t 
   return LRL_OK;
 }
 
+lrl_status lrl_check_targets(const char *op, const int32_t *target, int64_t n, int64_t n_vocab) {
+  for (int64_t t = 0; t < n; t++)
+    if (target[t] != -100)
+      LRL_TRY(lrl_check_ids(op, target + t, 1, 0, n_vocab));
+  return LRL_OK;
+}
+
 lrl_status lrl_check_apart(const char *op, const void *x, int64_t x_bytes, const void *y,
                            int64_t y_bytes) {
   const uintptr_t px = (uintptr_t)x, py = (uintptr_t)y;

@@ -25,7 +25,9 @@ LRL_OPS(DECLARE_AVX512)
     E(isa, gelu_bwd), E(isa, add), E(isa, colsum), E(isa, dropout), E(isa, im2col_fwd),            \
     E(isa, im2col_bwd), E(isa, vit_embed_fwd), E(isa, vit_embed_bwd), E(isa, cross_entropy),       \
     E(isa, mean_pool_fwd), E(isa, mean_pool_bwd), E(isa, head_fwd), E(isa, head_bwd),              \
-    E(isa, bradley_terry), E(isa, adamw), E(isa, sumsq), E(isa, scale), E(isa, cast)               \
+    E(isa, bradley_terry), E(isa, logprob_fwd), E(isa, logprob_bwd), E(isa, approx_kl),            \
+    E(isa, ppo_policy), E(isa, ppo_value), E(isa, gae), E(isa, moments), E(isa, whiten),           \
+    E(isa, adamw), E(isa, sumsq), E(isa, scale), E(isa, cast)                                      \
   }
 static const struct lrl_backend table_generic = TABLE(generic);
 static const struct lrl_backend table_avx2 = TABLE(avx2);

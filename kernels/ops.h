@@ -15,11 +15,13 @@
 #define LRL_OPS_H
 #include "kernels/dtype.h"
 #include "kernels/layout.h"
+#include "kernels/ops_rl.h"
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-/* X(name): struct lrl_<name>_args below, wrapper lrl_<name>(ctx, &args). */
+/* X(name): struct lrl_<name>_args below (or in kernels/ops_rl.h), wrapper lrl_<name>(ctx, &args).
+ */
 #define LRL_OPS(X)                                                                                 \
   X(gemm)                                                                                          \
   X(embedding_fwd)                                                                                 \
@@ -51,6 +53,14 @@ extern "C" {
   X(head_fwd)                                                                                      \
   X(head_bwd)                                                                                      \
   X(bradley_terry)                                                                                 \
+  X(logprob_fwd)                                                                                   \
+  X(logprob_bwd)                                                                                   \
+  X(approx_kl)                                                                                     \
+  X(ppo_policy)                                                                                    \
+  X(ppo_value)                                                                                     \
+  X(gae)                                                                                           \
+  X(moments)                                                                                       \
+  X(whiten)                                                                                        \
   X(adamw)                                                                                         \
   X(sumsq)                                                                                         \
   X(scale)                                                                                         \

@@ -202,6 +202,86 @@ CASE(bradley_terry) {
         .loss = out(r, LRL_F64, r->n), .d_chosen = F32_OUT(r->n), .d_rejected = F32_OUT(r->n)));
   return LRL_OK;
 }
+CASE(logprob_fwd) {
+  int32_t *target = ids(r, r->n, 0, r->w);
+  for (int64_t t = 2; t < r->n; t += 3)
+    target[t] = -100;
+  LRL_TRY(
+      CALL(logprob_fwd, r->n, r->w, 1.0f, F32_IN(r->n * r->w), target, F32_OUT(r->n), NULL, NULL));
+  return CALL(logprob_fwd, r->n, r->w, 0.7f, F32_IN(r->n * r->w), target, F32_OUT(r->n),
+              F32_OUT(r->n), F32_OUT(r->n));
+}
+CASE(logprob_bwd) {
+  const int64_t v = r->w + 1; /* of one word the gradient is 0: nothing to compare */
+  int32_t *target = ids(r, r->n, 0, v);
+  for (int64_t t = 2; t < r->n; t += 3)
+    target[t] = -100;
+  float *logits = F32_IN(r->n * v), *entropy = F32_OUT(r->n), *lse = F32_OUT(r->n);
+  LRL_TRY(lrl_logprob_fwd(r->ref, &(struct lrl_logprob_fwd_args){r->n, v, 0.7f, logits, target,
+                                                                 F32_OUT(r->n), entropy, lse}));
+  LRL_TRY(CALL(logprob_bwd, r->n, v, 0.7f, logits, target, lse, NULL, F32_IN(r->n), NULL, r->dtype,
+               OUT(r->n * v)));
+  return CALL(logprob_bwd, r->n, v, 0.7f, logits, target, lse, entropy, F32_IN(r->n), F32_IN(r->n),
+              r->dtype, OUT(r->n * v));
+}
+/* The RL ops run on r->n * r->w tokens in four sequences. */
+#define RL_LAYOUT                                                                                  \
+  const int64_t n = r->n * r->w;                                                                   \
+  struct lrl_layout l;                                                                             \
+  int32_t arrays[12];                                                                              \
+  split(&l, arrays, n)
+CASE(approx_kl) {
+  RL_LAYOUT;
+  for (int k = 0; k < 8; k++)
+    LRL_TRY(CALL(approx_kl, .layout = &l, .mask = k < 4 ? NULL : mask(r, n),
+                 .estimator = (enum lrl_kl_estimator)(k % 4), .diff_clamp = k < 4 ? 0.0 : 1.5,
+                 .kl_clamp = k < 4 ? 0.0 : 1.0, .logprobs = F32_IN(n), .ref_logprobs = F32_IN(n),
+                 .kl = F32_OUT(n), .coef = 0.3, .seq_weight = k == 0 ? NULL : F32_IN(4),
+                 .loss = k == 0 ? NULL : out(r, LRL_F64, 1),
+                 .d_logprobs = k == 0 ? NULL : F32_ACC(n)));
+  return LRL_OK;
+}
+CASE(ppo_policy) {
+  RL_LAYOUT;
+  for (int k = 0; k < 5; k++)
+    LRL_TRY(CALL(ppo_policy, .layout = &l, .mask = k == 0 ? NULL : mask(r, n),
+                 .ratio = (enum lrl_ratio)(k % 3), .clip_low = 0.2, .clip_high = 0.28,
+                 .dual_clip = k >= 2 ? 1.5 : 0.0, .log_ratio_clamp = k >= 3 ? 1.0 : 0.0,
+                 .entropy_coef = 0.1, .logprobs = F32_IN(n), .old_logprobs = F32_IN(n),
+                 .advantages = F32_IN(n), .entropy = k == 1 ? NULL : F32_IN(n),
+                 .seq_weight = F32_IN(4),
+                 .stats = out(r, LRL_F64, sizeof(struct lrl_ppo_policy_stats) / 8),
+                 .d_logprobs = F32_OUT(n), .d_entropy = k == 1 ? NULL : F32_OUT(n)));
+  return LRL_OK;
+}
+CASE(ppo_value) {
+  RL_LAYOUT;
+  for (int k = 0; k < 3; k++)
+    LRL_TRY(CALL(
+        ppo_value, .layout = &l, .mask = k == 0 ? NULL : mask(r, n),
+        .cliprange = k == 2 ? 0.0 : 0.5, .values = F32_IN(n),
+        .old_values = k == 2 ? NULL : F32_IN(n), .returns = F32_IN(n), .seq_weight = F32_IN(4),
+        .stats = out(r, LRL_F64, sizeof(struct lrl_ppo_value_stats) / 8), .d_values = F32_OUT(n)));
+  return LRL_OK;
+}
+CASE(gae) {
+  RL_LAYOUT;
+  for (int k = 0; k < 2; k++)
+    LRL_TRY(CALL(gae, .layout = &l, .mask = k == 0 ? NULL : mask(r, n), .gamma = 0.99, .lam = 0.9,
+                 .rewards = F32_IN(n), .values = k == 0 ? F32_IN(n) : NULL,
+                 .advantages = F32_OUT(n), .returns = k == 0 ? F32_OUT(n) : NULL));
+  return LRL_OK;
+}
+CASE(moments) {
+  const int64_t n = r->n * r->w * 7; /* more than one block */
+  LRL_TRY(CALL(moments, n, NULL, F32_IN(n), NULL, out(r, LRL_F64, 3)));
+  return CALL(moments, n, mask(r, n), F32_IN(n), F32_IN(n), out(r, LRL_F64, 3));
+}
+CASE(whiten) {
+  const int64_t n = r->n * r->w;
+  LRL_TRY(CALL(whiten, n, NULL, F32_IN(n), 0.3, 1.7, true, F32_OUT(n)));
+  return CALL(whiten, n, mask(r, n), F32_IN(n), 0.3, 1.7, false, F32_OUT(n));
+}
 CASE(adamw) {
   const int64_t n = r->n * r->w;
   float *master = F32_ACC(n), *m = F32_ACC(n), *v = F32_ACC(n);

@@ -70,6 +70,14 @@ static inline int32_t *ids(struct op_run *r, int64_t n, int64_t lo, int64_t hi) 
     p[i] = (int32_t)(lo + (int64_t)lrl_rng_below(&g, (uint64_t)(hi - lo)));
   return p;
 }
+/* About three live elements of four. */
+static inline uint8_t *mask(struct op_run *r, int64_t n) {
+  uint8_t *p = add_buffer(r, LRL_U8, n, false);
+  struct lrl_rng g = lrl_rng_make(9, LRL_RNG_TEST, (uint64_t)r->n_buffers);
+  for (int64_t i = 0; i < n; i++)
+    p[i] = lrl_rng_below(&g, 4) != 0;
+  return p;
+}
 /* n tokens as a prompt with two children and, behind them, a sequence alone. */
 static inline void split(struct lrl_layout *l, int32_t arrays[12], int64_t n) {
   const int32_t q = (int32_t)(n / 4), len[4] = {(int32_t)n - 3 * q, q, q, q};
