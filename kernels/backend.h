@@ -1,6 +1,7 @@
 /* A backend is a name and one function per op of kernels/ops.h. Wrappers validate, backends
- * compute. ref  plain loops, f64 accumulation: the oracle of every op test cpu  OpenMP + SIMD
- * chosen at run time + oneDNN for GEMM: the default */
+ * compute.
+ *   ref  plain loops, f64 accumulation: the oracle of every op test
+ *   cpu  OpenMP + SIMD chosen at run time: the default */
 #ifndef LRL_BACKEND_H
 #define LRL_BACKEND_H
 #include "kernels/arena.h"
@@ -11,7 +12,7 @@ extern "C" {
 
 struct lrl_backend {
   const char *name;
-  /* Per-context state (plan and packed-weight caches); NULL where a backend has none. */
+  /* Per-context state (the cpu backend's packed weights); NULL where a backend has none. */
   lrl_status (*create)(struct lrl_ctx *ctx);
   void (*destroy)(struct lrl_ctx *ctx);
 #define LRL_OP_ENTRY(op) lrl_status (*op)(struct lrl_ctx * ctx, const struct lrl_##op##_args *args);

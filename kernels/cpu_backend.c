@@ -1,37 +1,28 @@
 /* The cpu backend: one table per instruction set, chosen at run time by what the machine has. */
 #include "kernels/backend.h"
+#include "kernels/cpu_packed.h"
 #include "kernels/cpu_peak.h"
-#include "kernels/onednn/gemm.h"
 
 #include <string.h>
 
 #define DECLARE(isa, op)                                                                           \
   lrl_status cpu_##isa##_##op(struct lrl_ctx *ctx, const struct lrl_##op##_args *args);
+#define ENTRY(isa, op) .op = cpu_##isa##_##op,
 #define DECLARE_GENERIC(op) DECLARE(generic, op)
 #define DECLARE_AVX2(op) DECLARE(avx2, op)
 #define DECLARE_AVX512(op) DECLARE(avx512, op)
+#define ENTRY_GENERIC(op) ENTRY(generic, op)
+#define ENTRY_AVX2(op) ENTRY(avx2, op)
+#define ENTRY_AVX512(op) ENTRY(avx512, op)
 LRL_OPS(DECLARE_GENERIC)
 LRL_OPS(DECLARE_AVX2)
 LRL_OPS(DECLARE_AVX512)
 
-#define E(isa, op) .op = cpu_##isa##_##op
-#define TABLE(isa)                                                                                 \
-  {                                                                                                \
-    .name = "cpu", .create = lrl_onednn_create, .destroy = lrl_onednn_destroy,                     \
-    .gemm = lrl_onednn_gemm, E(isa, embedding_fwd), E(isa, embedding_bwd), E(isa, gather_rows),    \
-    E(isa, scatter_rows), E(isa, rms_norm_fwd), E(isa, rms_norm_bwd), E(isa, layer_norm_fwd),      \
-    E(isa, layer_norm_bwd), E(isa, rope_qkv_fwd), E(isa, rope_qkv_bwd), E(isa, attention_fwd),     \
-    E(isa, attention_bwd), E(isa, swiglu_fwd), E(isa, swiglu_bwd), E(isa, gelu_fwd),               \
-    E(isa, gelu_bwd), E(isa, add), E(isa, colsum), E(isa, dropout), E(isa, im2col_fwd),            \
-    E(isa, im2col_bwd), E(isa, vit_embed_fwd), E(isa, vit_embed_bwd), E(isa, cross_entropy),       \
-    E(isa, mean_pool_fwd), E(isa, mean_pool_bwd), E(isa, head_fwd), E(isa, head_bwd),              \
-    E(isa, bradley_terry), E(isa, logprob_fwd), E(isa, logprob_bwd), E(isa, approx_kl),            \
-    E(isa, ppo_policy), E(isa, ppo_value), E(isa, gae), E(isa, moments), E(isa, whiten),           \
-    E(isa, adamw), E(isa, sumsq), E(isa, scale), E(isa, cast)                                      \
-  }
-static const struct lrl_backend table_generic = TABLE(generic);
-static const struct lrl_backend table_avx2 = TABLE(avx2);
-static const struct lrl_backend table_avx512 = TABLE(avx512);
+#define TABLE(ENTRIES)                                                                             \
+  { .name = "cpu", .create = lrl_packed_create, .destroy = lrl_packed_destroy, ENTRIES }
+static const struct lrl_backend table_generic = TABLE(LRL_OPS(ENTRY_GENERIC));
+static const struct lrl_backend table_avx2 = TABLE(LRL_OPS(ENTRY_AVX2));
+static const struct lrl_backend table_avx512 = TABLE(LRL_OPS(ENTRY_AVX512));
 
 static bool has_avx2(void) {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&

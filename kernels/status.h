@@ -21,7 +21,7 @@ typedef enum lrl_status {
   LRL_ERR_IO,      /* the operating system refused: missing file, full disk, ... */
   LRL_ERR_FORMAT,  /* a file or text that is damaged or not of the expected format */
   LRL_ERR_COMM,    /* MPI failed or a peer is gone */
-  LRL_ERR_LIB,     /* another library failed (oneDNN, HDF5, ...) */
+  LRL_ERR_LIB,     /* another library failed (HDF5, libjpeg, ...) */
   LRL_ERR_NUMERIC, /* NaN or infinity where none may be */
 } lrl_status;
 

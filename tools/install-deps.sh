@@ -5,7 +5,7 @@ set -euo pipefail
 needs=(
   "gcc:the C compiler" "g++:the C++ compiler, for the SentencePiece shim" "cmake:the build system"
   "ninja-build:runs the build" "pkg-config:finds libraries"
-  "libdnnl-dev:oneDNN, the CPU's matrix products" "libopenmpi-dev:MPI, several ranks"
+  "libopenmpi-dev:MPI, several ranks"
   "openmpi-bin:mpirun" "libhdf5-dev:checkpoints and packed corpora" "libyaml-dev:configs"
   "libjansson-dev:JSON" "libjpeg62-turbo-dev:JPEG images" "libpng-dev:PNG images"
   "libwebp-dev:WebP images" "zlib1g-dev:compressed data files"

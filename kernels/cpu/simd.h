@@ -19,7 +19,6 @@ LRL_OPS(CPU_OP_DECL)
 /* Vectors of 16 floats in the compiler's own vector type: one zmm, two ymm or four xmm registers.
  * The order of every sum is therefore explicit: it never depends on alignment, on the instruction
  * set or on where a row lies. Tails are loaded into zeroed lanes and go through the same code. */
-#pragma GCC diagnostic ignored "-Wpsabi" /* all users are inlined; no vector crosses a call */
 #define CPU_INLINE static inline __attribute__((always_inline))
 #define CPU_LANES 16
 #define CPU_PARALLEL_MIN 16384 /* elements; below it opening a parallel region costs more */
