@@ -68,7 +68,8 @@ struct lrl_corpus_span {
   int32_t seq;   /* 0 prompt, 1 chosen, 2 rejected */
   int32_t start, count;
   int32_t rows, cols; /* tile grid */
-  int32_t n_in_chat;  /* images of the conversation (3 or more share a smaller grid, SPEC 3.2) */
+  int32_t
+      n_in_chat; /* images of the conversation (scoring gives two or more fewer tiles, SPEC 3.2) */
 };
 
 /* Pointers into the corpus. The chosen conversation is prompt + chosen, the rejected one prompt +

@@ -1,8 +1,9 @@
 /* What a corpus needs from images, as functions: the tile grid from a file's first bytes, and the
- * normalised tiles. Tests put simple ones in their place.
- */
+ * normalised tiles. lrl_image_ops_init gives the real ones (SPEC 2.2, 3); tests put simple ones in
+ * their place. */
 #ifndef LRL_DATA_IMAGE_OPS_H
 #define LRL_DATA_IMAGE_OPS_H
+#include "data/image_geometry.h"
 #include "kernels/status.h"
 
 struct lrl_image_grid {
@@ -27,4 +28,18 @@ static inline int64_t lrl_image_ops_tokens(const struct lrl_image_ops *ops,
   int64_t side = ops->merged_side;
   return ((int64_t)g->rows * g->cols + 1) * side * side + 1 + ((int64_t)g->rows + 1) * side;
 }
+
+struct lrl_image_ops_options {
+  int32_t tile, patch; /* pixels; tile is a multiple of 2*patch. Officially 560 and 14 */
+  int32_t hd_num;      /* at most so many tiles; two or more images in scoring: 6 */
+  enum lrl_image_mode mode;
+  int64_t max_pixels; /* larger images are an error; 0 = LRL_IMAGE_MAX_PIXELS */
+};
+
+/* Both functions of *ops may then be called by any number of threads; each call borrows buffers
+ * that are kept for the next. grid fails as lrl_image_size, tiles as lrl_image_decode. Free with
+ * lrl_image_ops_free. LRL_ERR_ARG, LRL_ERR_MEMORY. */
+lrl_status lrl_image_ops_init(struct lrl_image_ops *ops,
+                              const struct lrl_image_ops_options *options);
+void lrl_image_ops_free(struct lrl_image_ops *ops);
 #endif
