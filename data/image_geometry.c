@@ -21,28 +21,27 @@ static int32_t at_least_1(double x) { return x < 1 ? 1 : (int32_t)x; }
 
 struct lrl_image_geometry lrl_image_geometry_of(enum lrl_image_mode mode, int32_t width,
                                                 int32_t height, int32_t tile, int32_t hd_num) {
-  bool transpose = width < height;
-  int32_t w = transpose ? height : width, h = transpose ? width : height;
+  bool high = width < height; /* transposed officially: from here on w >= h */
+  int32_t w = high ? height : width, h = high ? width : height, pad = 0;
   double ratio = (double)w / h;
-  struct lrl_image_geometry g = {.transpose = transpose};
-  int32_t out_w, out_h;
+  int32_t inner_w, inner_h;
   if (mode == LRL_IMAGE_VIDEO) {
-    g.inner_height = tile;
-    g.inner_width = at_least_1(tile * ratio);
-    out_w = up(g.inner_width, tile);
-    out_h = tile;
+    inner_w = at_least_1(tile * ratio);
+    inner_h = tile;
   } else {
     double wish = ceil(w * (mode == LRL_IMAGE_TRAINING ? 1.5 : 1.0) / tile);
     int32_t most = max_columns(ratio, hd_num);
-    g.inner_width = tile * (wish < most ? (int32_t)wish : most);
-    g.inner_height = at_least_1(g.inner_width / ratio);
-    out_w = g.inner_width;
-    out_h = up(g.inner_height, tile);
-    g.pad_top = mode == LRL_IMAGE_TRAINING ? (out_h - g.inner_height) / 2 : 0;
-    g.pad_bottom = out_h - g.inner_height - g.pad_top;
+    inner_w = tile * (wish < most ? (int32_t)wish : most);
+    inner_h = at_least_1(inner_w / ratio);
+    pad = mode == LRL_IMAGE_TRAINING ? (up(inner_h, tile) - inner_h) / 2 : 0;
   }
-  g.width = transpose ? out_h : out_w;
-  g.height = transpose ? out_w : out_h;
+  struct lrl_image_geometry g = {.rows_first = high,
+                                 .inner_width = high ? inner_h : inner_w,
+                                 .inner_height = high ? inner_w : inner_h,
+                                 .left = high ? pad : 0,
+                                 .top = high ? 0 : pad};
+  g.width = up(g.inner_width, tile);
+  g.height = up(g.inner_height, tile);
   g.rows = g.height / tile;
   g.cols = g.width / tile;
   return g;

@@ -13,14 +13,15 @@ enum lrl_image_mode {
   LRL_IMAGE_VIDEO,     /* Video_transform: one row or column of tiles, hd_num is ignored */
 };
 
-/* resize -> white rows -> whole multiples of the tile. An image that is transposed is swapped
- * (x <-> y) before the resize and swapped back after the padding; inner_* are sizes in between. */
+/* Resize to inner size, placed at (left, top) of a white canvas of whole tiles. The official code
+ * transposes images that are higher than wide (x <-> y), works on them and transposes back; all
+ * that remains of this is the order of the passes of the resize. */
 struct lrl_image_geometry {
-  bool transpose;
+  bool rows_first;                   /* see lrl_image_resize */
   int32_t inner_width, inner_height; /* after the resize */
-  int32_t pad_top, pad_bottom;       /* white rows, before swapping back */
-  int32_t width, height;             /* of the result */
-  int32_t rows, cols;                /* height/tile, width/tile */
+  int32_t left, top;
+  int32_t width, height; /* of the canvas */
+  int32_t rows, cols;    /* height/tile, width/tile */
 };
 
 /* Sizes >= 1; hd_num >= 1: at most so many tiles (not for video). The officially possible height 0

@@ -79,43 +79,52 @@ static void add_row(int32_t *restrict sum, const uint8_t *restrict row, int32_t 
     sum[i] += row[i] * w;
 }
 
-/* Rows after the column pass are kept in a ring as long as an output row may need them. */
 struct resizer {
   const struct lrl_image *in;
   struct axis x, y;
   int32_t width; /* of the output */
-  bool columns, rows;
-  uint8_t *ring;
-  int64_t n_ring;
+  bool columns, rows, rows_first;
+  int32_t *sum;  /* one row */
+  uint8_t *ring; /* rows between the passes */
+  int64_t n_ring, row_bytes;
   int32_t next; /* first input row that is not in the ring yet */
-  int32_t *sum;
 };
 
 static const uint8_t *input_row(const struct resizer *r, int32_t y) {
   return (const uint8_t *)r->in->rgb.data + (int64_t)y * r->in->width * 3;
 }
 
-static const uint8_t *column_pass(struct resizer *r, int32_t y) {
-  if (!r->columns)
+/* Input row y after the column pass. Such rows stay in the ring as long as they may be needed. */
+static const uint8_t *narrowed_row(struct resizer *r, int32_t y) {
+  if (!r->columns || r->rows_first)
     return input_row(r, y);
   for (; r->next <= y; r->next++)
     resample_row(&r->x, input_row(r, r->next), r->width,
-                 r->ring + r->next % r->n_ring * r->width * 3);
-  return r->ring + y % r->n_ring * r->width * 3;
+                 r->ring + r->next % r->n_ring * r->row_bytes);
+  return r->ring + y % r->n_ring * r->row_bytes;
 }
 
-static void output_row(struct resizer *r, int32_t y, uint8_t *out) {
-  int64_t n = 3 * (int64_t)r->width;
-  if (!r->rows) {
-    memcpy(out, column_pass(r, y), (size_t)n);
-    return;
-  }
+/* The row pass: output row y as a weighted sum of n bytes of rows. */
+static void sum_rows(struct resizer *r, int32_t y, int64_t n, uint8_t *out) {
   for (int64_t i = 0; i < n; i++)
     r->sum[i] = 1 << (WEIGHT_BITS - 1);
   for (int32_t k = 0; k < r->y.count[y]; k++)
-    add_row(r->sum, column_pass(r, r->y.first[y] + k), r->y.w[y * r->y.ld + k], n);
+    add_row(r->sum, narrowed_row(r, r->y.first[y] + k), r->y.w[y * r->y.ld + k], n);
   for (int64_t i = 0; i < n; i++)
     out[i] = clip8(r->sum[i]);
+}
+
+static void output_row(struct resizer *r, int32_t y, uint8_t *out) {
+  int64_t n_in = 3 * (int64_t)r->in->width, n_out = 3 * (int64_t)r->width;
+  if (r->rows && r->columns && r->rows_first) {
+    sum_rows(r, y, n_in, r->ring);
+    resample_row(&r->x, r->ring, r->width, out);
+  } else if (r->rows)
+    sum_rows(r, y, n_out, out);
+  else if (r->columns)
+    resample_row(&r->x, input_row(r, y), r->width, out);
+  else
+    memcpy(out, input_row(r, y), (size_t)n_out);
 }
 
 /* Hands out the parts of `scratch`; doubles first for their alignment. */
@@ -123,12 +132,13 @@ static lrl_status set_up(struct resizer *r, int32_t width, int32_t height, enum 
                          struct lrl_buffer *scratch) {
   r->x.ld = max_taps(f, r->in->width, width);
   r->y.ld = max_taps(f, r->in->height, height);
-  r->n_ring = r->rows ? r->y.ld : 1;
-  int64_t n_w = r->x.ld > r->y.ld ? r->x.ld : r->y.ld, n_sum = 3 * (int64_t)width;
+  r->n_ring = r->rows_first ? 1 : r->y.ld;
+  r->row_bytes = 3 * (int64_t)(r->rows_first && r->in->width > width ? r->in->width : width);
+  int64_t n_w = r->x.ld > r->y.ld ? r->x.ld : r->y.ld, n_sum = r->row_bytes;
   int64_t n_int = width * (2 + r->x.ld) + height * (2 + r->y.ld) + n_sum;
   LRL_TRY(lrl_buffer_reserve(scratch, (size_t)n_w * sizeof(double) +
                                           (size_t)n_int * sizeof(int32_t) +
-                                          (size_t)(r->n_ring * n_sum)));
+                                          (size_t)(r->n_ring * r->row_bytes)));
   double *w = scratch->data;
   int32_t *p = (int32_t *)(w + n_w);
   r->x.first = p;
@@ -145,10 +155,13 @@ static lrl_status set_up(struct resizer *r, int32_t width, int32_t height, enum 
 }
 
 lrl_status lrl_image_resize(const struct lrl_image *in, int32_t width, int32_t height,
-                            enum lrl_image_filter filter, struct lrl_image *out,
+                            enum lrl_image_filter filter, bool rows_first, struct lrl_image *out,
                             struct lrl_buffer *scratch) {
-  struct resizer r = {
-      .in = in, .width = width, .columns = width != in->width, .rows = height != in->height};
+  struct resizer r = {.in = in,
+                      .width = width,
+                      .columns = width != in->width,
+                      .rows = height != in->height,
+                      .rows_first = rows_first};
   LRL_TRY(lrl_image_resize_buffer(out, width, height));
   LRL_TRY(set_up(&r, width, height, filter, scratch));
   for (int32_t y = 0; y < height; y++)

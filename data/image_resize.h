@@ -10,11 +10,12 @@ enum lrl_image_filter {
 
 /* Pillow's Image.resize of 8-bit RGB, bit for bit: the filter is widened by in/out when shrinking,
  * weights are rounded to 22 bits, columns first with an 8-bit result, then rows; an axis whose
- * length stays is left alone. out starts from {0}, is reused, and may not be `in`; scratch as any
- * buffer. in and out have at least one pixel. Cost: 3 W_out H_in taps_x + 3 W_out H_out taps_y
- * multiplications. LRL_ERR_MEMORY. Source: SPEC 3.5, Pillow's Resample.c. */
+ * length stays is left alone. With rows_first the passes change places, which is what resizing the
+ * transposed image and transposing back gives. out starts from {0}, is reused, and may not be `in`;
+ * scratch as any buffer. in and out have at least one pixel. Cost: 3 W_out H_in taps_x + 3 W_out
+ * H_out taps_y multiplications. LRL_ERR_MEMORY. Source: SPEC 3.5, Pillow's Resample.c. */
 lrl_status lrl_image_resize(const struct lrl_image *in, int32_t width, int32_t height,
-                            enum lrl_image_filter filter, struct lrl_image *out,
+                            enum lrl_image_filter filter, bool rows_first, struct lrl_image *out,
                             struct lrl_buffer *scratch);
 
 /* torch.nn.functional.interpolate(mode="bicubic", align_corners=False, no antialias) of one plane:

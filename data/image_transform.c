@@ -4,7 +4,6 @@
 
 void lrl_image_work_free(struct lrl_image_work *w) {
   lrl_image_free(&w->decoded);
-  lrl_image_free(&w->swapped);
   lrl_image_free(&w->resized);
   lrl_image_free(&w->padded);
   lrl_buffer_free(&w->scratch);
@@ -14,44 +13,21 @@ static uint8_t *at(const struct lrl_image *im, int64_t x, int64_t y) {
   return (uint8_t *)im->rgb.data + 3 * (y * im->width + x);
 }
 
-/* Copies all of `in` to (x0, y0) of `out`, in squares that fit the cache when x and y swap. */
-static void place(const struct lrl_image *in, bool transpose, struct lrl_image *out, int64_t x0,
-                  int64_t y0) {
-  enum { SQUARE = 32 };
-  if (!transpose) {
-    for (int64_t y = 0; y < in->height; y++)
-      memcpy(at(out, x0, y0 + y), at(in, 0, y), 3 * (size_t)in->width);
-    return;
-  }
-  for (int64_t by = 0; by < in->height; by += SQUARE)
-    for (int64_t bx = 0; bx < in->width; bx += SQUARE)
-      for (int64_t x = bx; x < bx + SQUARE && x < in->width; x++) {
-        uint8_t *to = at(out, x0 + by, y0 + x);
-        for (int64_t y = by; y < by + SQUARE && y < in->height; y++, to += 3)
-          memcpy(to, at(in, x, y), 3);
-      }
-}
-
 lrl_status lrl_image_transform(const struct lrl_image *in, const struct lrl_image_geometry *g,
                                struct lrl_image_work *w, const struct lrl_image **out) {
   const struct lrl_image *from = in;
-  if (g->transpose) {
-    LRL_TRY(lrl_image_resize_buffer(&w->swapped, in->height, in->width));
-    place(in, true, &w->swapped, 0, 0);
-    from = &w->swapped;
-  }
-  if (from->width != g->inner_width || from->height != g->inner_height) {
-    LRL_TRY(lrl_image_resize(from, g->inner_width, g->inner_height, LRL_IMAGE_BILINEAR, &w->resized,
-                             &w->scratch));
+  if (in->width != g->inner_width || in->height != g->inner_height) {
+    LRL_TRY(lrl_image_resize(in, g->inner_width, g->inner_height, LRL_IMAGE_BILINEAR, g->rows_first,
+                             &w->resized, &w->scratch));
     from = &w->resized;
   }
   *out = from;
-  if (!g->transpose && from->width == g->width && from->height == g->height)
+  if (from->width == g->width && from->height == g->height)
     return LRL_OK;
   LRL_TRY(lrl_image_resize_buffer(&w->padded, g->width, g->height));
   memset(w->padded.rgb.data, 255, 3 * (size_t)g->width * (size_t)g->height);
-  place(from, g->transpose, &w->padded, g->transpose ? g->pad_top : 0,
-        g->transpose ? 0 : g->pad_top);
+  for (int64_t y = 0; y < from->height; y++)
+    memcpy(at(&w->padded, g->left, g->top + y), at(from, 0, y), 3 * (size_t)from->width);
   *out = &w->padded;
   return LRL_OK;
 }

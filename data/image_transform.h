@@ -6,12 +6,12 @@
 
 /* Memory of one image on its way; starts from {0}, is reused, and is freed by its free. */
 struct lrl_image_work {
-  struct lrl_image decoded, swapped, resized, padded;
+  struct lrl_image decoded, resized, padded;
   struct lrl_buffer scratch;
 };
 void lrl_image_work_free(struct lrl_image_work *w);
 
-/* Transpose, bilinear resize, white padding, transpose back, as `g` (of in's size) says. *out lies
+/* Bilinear resize and white padding, as `g` (of in's size) says. *out lies
  * in w or is `in` itself. Pixels exactly as the official functions'. LRL_ERR_MEMORY. */
 lrl_status lrl_image_transform(const struct lrl_image *in, const struct lrl_image_geometry *g,
                                struct lrl_image_work *w, const struct lrl_image **out);

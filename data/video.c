@@ -68,7 +68,7 @@ lrl_status lrl_video_canvas(const struct lrl_image *frames, int64_t n, int32_t t
   for (int64_t i = 0; i < n; i++) {
     int32_t w, h;
     frame_size(&frames[i], side, &w, &h);
-    LRL_TRY(lrl_image_resize(&frames[i], w, h, LRL_IMAGE_BILINEAR, resized, scratch));
+    LRL_TRY(lrl_image_resize(&frames[i], w, h, LRL_IMAGE_BILINEAR, false, resized, scratch));
     paint(out, resized, down ? 0 : at, down ? at + LABEL : LABEL, w, h);
     if (label_x != NULL)
       label_x[i] = down ? 0 : at;
