@@ -242,6 +242,7 @@ struct chat_image {
   char *bytes;
   size_t n;
   struct lrl_image_grid grid;
+  int64_t first_tile;
 };
 
 static lrl_status load_chat_image(const struct lrl_batch_builder *b, const char *root,
@@ -258,21 +259,30 @@ static lrl_status load_chat_image(const struct lrl_batch_builder *b, const char 
   return LRL_OK;
 }
 
+/* Tiles first: an image that cannot be decoded must leave no sequence behind. */
 static lrl_status add_chat(struct lrl_batch_builder *b, const struct lrl_chat_ids *ids,
-                           const struct chat_image *im, int64_t n_images) {
+                           struct chat_image *im, int64_t n_images) {
+  int64_t n_tiles = b->batch.n_tiles, row = b->batch.n_tokens;
+  for (int64_t k = 0; k < ids->n_spans && !b->withhold_images; k++) {
+    struct chat_image *m = &im[ids->spans[k].image];
+    lrl_status status =
+        add_tiles(b, m->bytes, m->n, m->grid.rows, m->grid.cols, n_images, &m->first_tile);
+    if (status != LRL_OK) {
+      b->batch.n_tiles = n_tiles;
+      return status;
+    }
+  }
   int32_t seq;
-  int64_t row = b->batch.n_tokens;
   LRL_TRY(begin_seq(b, -1, ids->ids.n, &seq));
   add_tokens(b, seq, ids->ids.data, ids->ids.n);
   for (int64_t k = 0; k < ids->n_spans && !b->withhold_images; k++) {
     const struct lrl_image_span *s = &ids->spans[k];
     const struct chat_image *m = &im[s->image];
-    struct lrl_batch_image image = {
-        m->grid.rows,   m->grid.cols, 0, 1 + (int64_t)m->grid.rows * m->grid.cols,
-        row + s->start, s->count};
-    LRL_TRY(add_tiles(b, m->bytes, m->n, m->grid.rows, m->grid.cols, n_images, &image.first_tile));
-    LRL_TRY(add_image(b, &image));
+    LRL_TRY(add_image(b, &(struct lrl_batch_image){m->grid.rows, m->grid.cols, m->first_tile,
+                                                   1 + (int64_t)m->grid.rows * m->grid.cols,
+                                                   row + s->start, s->count}));
   }
+  b->chat_tokens = ids->n_full;
   return LRL_OK;
 }
 

@@ -14,6 +14,7 @@ struct lrl_batch_builder {
   struct lrl_buffer buffer[20];       /* storage of the arrays of batch */
   struct lrl_buffer tile_of;          /* scratch: first tile of each image of one pair */
   char reason[200];
+  int64_t chat_tokens; /* of the last chat added, before the cut to max_length */
 };
 
 /* Empty; the two switches and `images` are set by the caller. */

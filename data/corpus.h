@@ -31,6 +31,9 @@ lrl_status lrl_mixture_read(const char *path, bool given_num, struct lrl_mixture
 void lrl_mixture_free(struct lrl_mixture *m);
 
 enum lrl_length_unit { LRL_LENGTH_TOKENS, LRL_LENGTH_CHARS };
+/* Rows with the same key are held out together: the context's text, or the first image's path (the
+ * text where there is none). */
+enum lrl_holdout_key { LRL_HOLDOUT_PROMPT, LRL_HOLDOUT_IMAGE };
 
 struct lrl_corpus_options {
   const struct lrl_tokenizer *tokenizer;
@@ -42,6 +45,11 @@ struct lrl_corpus_options {
   bool drop_duplicates;
   double length_ratio; /* keep if len(chosen) <= ratio * len(rejected); 0 = off (SPEC 5.5) */
   enum lrl_length_unit length_unit;
+  /* holdout > 0: of every file, read only the share `holdout` (held_out) or only the rest. Which
+   * part a row belongs to is a function of its key alone. Rows of the other part count nowhere. */
+  double holdout;
+  bool held_out;
+  enum lrl_holdout_key holdout_by;
 };
 
 /* Reads and encodes all sources in order. Rows that cannot be used are set aside; only files that

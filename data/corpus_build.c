@@ -294,11 +294,28 @@ static lrl_status encode(struct builder *b, struct lrl_pair *p) {
   return status;
 }
 
+/* Whether the row belongs to the part that is not read. */
+static bool in_other_part(const struct lrl_corpus_options *o, const struct lrl_pair *p) {
+  if (o->holdout <= 0)
+    return false;
+  uLong key = crc32(0, NULL, 0);
+  if (p->aside != LRL_ASIDE_NONE) /* its fields may be missing: told once, with the training part */
+    return o->held_out;
+  if (o->holdout_by == LRL_HOLDOUT_IMAGE && p->n_images > 0)
+    key = crc32_z(key, (const Bytef *)p->images[0], strlen(p->images[0]));
+  else
+    for (int64_t i = 0; i + 1 < p->n_chosen; i++)
+      key = crc32_z(key, (const Bytef *)p->chosen[i].content, strlen(p->chosen[i].content));
+  return ((double)key < o->holdout * 4294967296.0) != o->held_out;
+}
+
 static lrl_status take(void *user, struct lrl_pair *p) {
   struct builder *b = user;
   const struct lrl_pair_checks checks = {b->opt->check_data, b->opt->allow_context_mismatch};
-  if (b->n_rows++ == 0)
-    b->multimodal = p->has_image_key;
+  b->multimodal = b->multimodal || (p->row == 0 && p->has_image_key);
+  if (in_other_part(b->opt, p))
+    return LRL_OK;
+  b->n_rows++;
   lrl_pair_check(p, &checks);
   if (p->aside == LRL_ASIDE_NONE)
     LRL_TRY(check_ratio(b, p));
@@ -344,12 +361,12 @@ static lrl_status add_settings(struct lrl_corpus *c, const struct lrl_corpus_opt
            "{\"mode\": %d, \"suffix\": %d, \"pack\": %d, \"max_length\": %lld, \"tile\": %d, "
            "\"merged_side\": %d, \"check_data\": %d, \"allow_context_mismatch\": %d, "
            "\"filter_overlong\": %d, \"drop_duplicates\": %d, \"length_ratio\": %g, "
-           "\"length_unit\": %d}",
+           "\"length_unit\": %d, \"holdout\": %g, \"held_out\": %d, \"holdout_by\": %d}",
            (int)o->chat.mode, (int)o->chat.suffix, (int)o->chat.pack, (long long)o->chat.max_length,
            o->images == NULL ? 0 : (int)o->images->tile,
            o->images == NULL ? 0 : (int)o->images->merged_side, o->check_data,
            o->allow_context_mismatch, o->filter_overlong, o->drop_duplicates, o->length_ratio,
-           (int)o->length_unit);
+           (int)o->length_unit, o->holdout, o->held_out, (int)o->holdout_by);
   LRL_TRY(lrl_column_add(c, LRL_COL_tokenizer, hash, (int64_t)strlen(hash) + 1));
   return lrl_column_add(c, LRL_COL_settings, text, (int64_t)strlen(text) + 1);
 }

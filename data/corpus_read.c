@@ -79,6 +79,9 @@ lrl_status lrl_corpus_read(const char *list, bool given_num,
                             "%s is a packed corpus and must be named alone, not in a "
                             "list of files",
                             p));
+    if (options->holdout > 0)
+      LRL_TRY_GOTO(
+          LRL_FAIL(LRL_ERR_ARG, "%s is packed: hold pairs out when packing, not after", p));
     LRL_TRY_GOTO(lrl_corpus_open(p, out));
     LRL_TRY_GOTO(lrl_corpus_check_tokenizer(*out, options->tokenizer));
   }

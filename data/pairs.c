@@ -1,8 +1,7 @@
 #include "data/pairs.h"
 
-#include "data/bytes.h"
+#include "data/rows.h"
 
-#include <jansson.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -34,96 +33,27 @@ struct reader {
   void *user;
 };
 
-/* The text of a JSON string, NULL (and the pair set aside) for anything else. */
-static const char *text_of(struct lrl_pair *p, const json_t *v, const char *what) {
-  static const char *const types[] = {"an object", "a list", "a string", "a number",
-                                      "a number",  "true",   "false",    "null"};
-  if (v == NULL)
-    lrl_pair_set_aside(p, LRL_ASIDE_TYPE, "%s is missing", what);
-  else if (!json_is_string(v))
-    lrl_pair_set_aside(p, LRL_ASIDE_TYPE, "%s is %s, not a string", what, types[json_typeof(v)]);
-  else if (strlen(json_string_value(v)) != json_string_length(v))
-    lrl_pair_set_aside(p, LRL_ASIDE_TYPE, "%s holds the character U+0000", what);
-  else
-    return json_string_value(v);
-  return NULL;
-}
-
-static const json_t *either(const json_t *object, const char *a, const char *b) {
-  const json_t *v = json_object_get(object, a);
-  return v != NULL ? v : json_object_get(object, b);
-}
-
-static lrl_status push(struct lrl_buffer *b, int64_t *n, const char *role, const char *content) {
-  LRL_TRY(lrl_buffer_reserve(b, (size_t)(*n + 1) * sizeof(struct lrl_message)));
-  ((struct lrl_message *)b->data)[(*n)++] = (struct lrl_message){role, content};
-  return LRL_OK;
-}
-
-static lrl_status push_message(struct lrl_pair *p, const json_t *m, struct lrl_buffer *b,
-                               int64_t *n) {
-  if (!json_is_object(m)) {
-    lrl_pair_set_aside(p, LRL_ASIDE_TYPE, "a message is not an object");
-    return LRL_OK;
-  }
-  const char *role = text_of(p, either(m, "from", "role"), "the role of a message");
-  const char *content = text_of(p, either(m, "value", "content"), "the content of a message");
-  return role == NULL || content == NULL ? LRL_OK : push(b, n, role, content);
-}
-
-/* Messages of `v`: a list, one message, or a text with the given role. */
-static lrl_status push_turns(struct lrl_pair *p, const json_t *v, const char *what,
-                             const char *role, struct lrl_buffer *b, int64_t *n) {
-  if (json_is_object(v))
-    return push_message(p, v, b, n);
-  if (json_is_array(v)) {
-    for (size_t i = 0; i < json_array_size(v) && p->aside == LRL_ASIDE_NONE; i++)
-      LRL_TRY(push_message(p, json_array_get(v, i), b, n));
-    return LRL_OK;
-  }
-  const char *text = text_of(p, v, what);
-  return text == NULL ? LRL_OK : push(b, n, role, text);
-}
-
-static lrl_status read_side(struct reader *r, const json_t *row, const char *official,
-                            const char *common, struct lrl_buffer *b, int64_t *n) {
-  struct lrl_pair *p = &r->pair;
+static lrl_status read_side(const json_t *row, const char *official, const char *common,
+                            struct lrl_buffer *b, int64_t *n, struct lrl_row_error *e) {
   const json_t *v = json_object_get(row, official);
   *n = 0;
   if (v != NULL) {
     if (!json_is_array(v))
-      lrl_pair_set_aside(p, LRL_ASIDE_TYPE, "%s is not a list of messages", official);
+      lrl_row_fail(e, "%s is not a list of messages", official);
     else
-      LRL_TRY(push_turns(p, v, official, "assistant", b, n));
+      LRL_TRY(lrl_row_turns(v, official, "assistant", b, n, e));
     return LRL_OK;
   }
   v = json_object_get(row, common);
-  const json_t *context = either(row, "prompt", "conversations");
+  const json_t *context = lrl_row_either(row, "prompt", "conversations");
   if (v == NULL)
-    lrl_pair_set_aside(p, LRL_ASIDE_TYPE, "neither %s nor %s is there", official, common);
+    lrl_row_fail(e, "neither %s nor %s is there", official, common);
   else if (json_is_string(v) && context == NULL)
-    lrl_pair_set_aside(p, LRL_ASIDE_TYPE, "%s is a text, but there is no prompt", common);
-  if (p->aside == LRL_ASIDE_NONE && context != NULL)
-    LRL_TRY(push_turns(p, context, "prompt", "user", b, n));
-  if (p->aside == LRL_ASIDE_NONE)
-    LRL_TRY(push_turns(p, v, common, "assistant", b, n));
-  return LRL_OK;
-}
-
-static lrl_status read_images(struct reader *r, const json_t *row) {
-  struct lrl_pair *p = &r->pair;
-  const json_t *v = either(row, "image", "images");
-  p->has_image_key = v != NULL;
-  size_t n = json_is_array(v) ? json_array_size(v) : v == NULL || json_is_null(v) ? 0 : 1;
-  LRL_TRY(lrl_buffer_reserve(&r->images, (n + 1) * sizeof(char *)));
-  p->images = r->images.data;
-  p->n_images = 0;
-  for (size_t i = 0; i < n; i++) {
-    const char *path = text_of(p, json_is_array(v) ? json_array_get(v, i) : v, "an image path");
-    if (path == NULL)
-      return LRL_OK;
-    p->images[p->n_images++] = path;
-  }
+    lrl_row_fail(e, "%s is a text, but there is no prompt", common);
+  if (!e->set && context != NULL)
+    LRL_TRY(lrl_row_turns(context, "prompt", "user", b, n, e));
+  if (!e->set)
+    LRL_TRY(lrl_row_turns(v, common, "assistant", b, n, e));
   return LRL_OK;
 }
 
@@ -137,96 +67,49 @@ static void read_id(struct reader *r, const json_t *row) {
     snprintf(r->id, sizeof r->id, "%lld", (long long)json_integer_value(v));
 }
 
-static lrl_status read_row(struct reader *r, const json_t *row) {
+static lrl_status read_object(struct reader *r, const json_t *row, struct lrl_row_error *e) {
   struct lrl_pair *p = &r->pair;
-  if (!json_is_object(row)) {
-    lrl_pair_set_aside(p, LRL_ASIDE_TYPE, "the row is not an object");
-    return r->fn(r->user, p);
-  }
+  const json_t *images = lrl_row_either(row, "image", "images");
   read_id(r, row);
-  LRL_TRY(read_images(r, row));
+  p->has_image_key = images != NULL;
+  LRL_TRY(lrl_row_images(images, &r->images, &p->n_images, e));
+  p->images = r->images.data;
   const json_t *margin = json_object_get(row, "margin");
   if (json_is_number(margin))
     p->margin = (float)json_number_value(margin);
-  if (p->aside == LRL_ASIDE_NONE)
-    LRL_TRY(read_side(r, row, "conversations_a", "chosen", &r->chosen, &p->n_chosen));
-  if (p->aside == LRL_ASIDE_NONE)
-    LRL_TRY(read_side(r, row, "conversations_b", "rejected", &r->rejected, &p->n_rejected));
+  if (!e->set)
+    LRL_TRY(read_side(row, "conversations_a", "chosen", &r->chosen, &p->n_chosen, e));
+  if (!e->set)
+    LRL_TRY(read_side(row, "conversations_b", "rejected", &r->rejected, &p->n_rejected, e));
   p->chosen = r->chosen.data;
   p->rejected = r->rejected.data;
-  if (p->aside == LRL_ASIDE_NONE && (p->n_chosen == 0 || p->n_rejected == 0))
-    lrl_pair_set_aside(p, LRL_ASIDE_EMPTY, "a conversation has no messages");
-  return r->fn(r->user, p);
-}
-
-static void begin_row(struct reader *r, int64_t row, int64_t line) {
-  r->pair = (struct lrl_pair){.row = row, .line = line, .id = "", .margin = NAN};
-}
-
-static lrl_status read_lines(struct reader *r, char *text, size_t n_bytes) {
-  int64_t row = 0, line = 0;
-  char *end = text + n_bytes;
-  for (char *at = text, *stop; at < end; at = stop + 1) {
-    stop = memchr(at, '\n', (size_t)(end - at));
-    stop = stop == NULL ? end : stop;
-    line++;
-    char *c = at;
-    while (c < stop && (*c == ' ' || *c == '\t' || *c == '\r'))
-      c++;
-    if (c == stop)
-      continue;
-    begin_row(r, row++, line);
-    json_error_t e;
-    json_t *v = json_loadb(at, (size_t)(stop - at), JSON_ALLOW_NUL | JSON_DECODE_ANY, &e);
-    lrl_status status;
-    if (v == NULL) {
-      lrl_pair_set_aside(&r->pair, LRL_ASIDE_JSON, "not JSON at column %d: %.120s", e.column,
-                         e.text);
-      status = r->fn(r->user, &r->pair);
-    } else {
-      status = read_row(r, v);
-    }
-    json_decref(v);
-    LRL_TRY(status);
-  }
   return LRL_OK;
 }
 
-static lrl_status read_list(struct reader *r, const char *path, const char *text, size_t n_bytes) {
-  json_error_t e;
-  json_t *list = json_loadb(text, n_bytes, JSON_ALLOW_NUL, &e);
-  if (list == NULL)
-    return LRL_FAIL(LRL_ERR_FORMAT, "%s, line %d, column %d: not JSON: %s", path, e.line, e.column,
-                    e.text);
-  lrl_status status = LRL_OK;
-  if (!json_is_array(list))
-    status = LRL_FAIL(LRL_ERR_FORMAT,
-                      "%s holds an object, not a list of pairs; name a file with one pair a line "
-                      "*.jsonl",
-                      path);
-  for (size_t i = 0; status == LRL_OK && i < json_array_size(list); i++) {
-    begin_row(r, (int64_t)i, (int64_t)i + 1);
-    status = read_row(r, json_array_get(list, i));
+static lrl_status read_row(void *user, const struct lrl_row *row) {
+  struct reader *r = user;
+  struct lrl_pair *p = &r->pair;
+  struct lrl_row_error e = {0};
+  *p = (struct lrl_pair){.row = row->row, .line = row->line, .id = "", .margin = NAN};
+  if (row->value == NULL) {
+    lrl_pair_set_aside(p, LRL_ASIDE_JSON, "%s", row->damage);
+    return r->fn(r->user, p);
   }
-  json_decref(list);
-  return status;
-}
-
-static bool is_lines(const char *path) {
-  size_t n = strlen(path);
-  n -= n > 3 && strcmp(path + n - 3, ".gz") == 0 ? 3 : 0;
-  return n > 6 && strncmp(path + n - 6, ".jsonl", 6) == 0;
+  if (!json_is_object(row->value))
+    lrl_row_fail(&e, "the row is not an object");
+  else
+    LRL_TRY(read_object(r, row->value, &e));
+  if (e.set)
+    lrl_pair_set_aside(p, LRL_ASIDE_TYPE, "%s", e.text);
+  else if (p->n_chosen == 0 || p->n_rejected == 0)
+    lrl_pair_set_aside(p, LRL_ASIDE_EMPTY, "a conversation has no messages");
+  return r->fn(r->user, p);
 }
 
 lrl_status lrl_pairs_read(const char *path, lrl_status (*fn)(void *user, struct lrl_pair *pair),
                           void *user) {
   struct reader r = {.fn = fn, .user = user};
-  char *text;
-  size_t n_bytes;
-  LRL_TRY(lrl_file_read(path, &text, &n_bytes));
-  lrl_status status =
-      is_lines(path) ? read_lines(&r, text, n_bytes) : read_list(&r, path, text, n_bytes);
-  free(text);
+  lrl_status status = lrl_rows_read(path, read_row, &r);
   lrl_buffer_free(&r.chosen);
   lrl_buffer_free(&r.rejected);
   lrl_buffer_free(&r.images);

@@ -1,31 +1,57 @@
 /* `laurel reward CONFIG.yaml key=value ...` */
 #include "train/reward.h"
 
+#include "kernels/log.h"
 #include "launch/commands.h"
 #include "launch/config.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+/* "--resume auto" is short for train.resume=auto. */
+static lrl_status override(const struct lrl_option_table *t, struct lrl_reward_config *cfg,
+                           int argc, char **argv, int *i) {
+  if (strcmp(argv[*i], "--resume") != 0)
+    return lrl_config_override(t, cfg, argv[*i]);
+  if (++*i == argc)
+    return LRL_FAIL(LRL_ERR_ARG, "--resume needs \"auto\" or a checkpoint");
+  return lrl_config_set(t, cfg, "train.resume", argv[*i], "command line");
+}
+
+static lrl_status read_config(const struct lrl_option_table *t, struct lrl_reward_config *cfg,
+                              int argc, char **argv) {
+  lrl_config_defaults(t, cfg);
+  int first = strchr(argv[0], '=') == NULL && argv[0][0] != '-';
+  if (first == 1)
+    LRL_TRY(lrl_config_load(t, cfg, argv[0]));
+  for (int i = first; i < argc; i++)
+    LRL_TRY(override(t, cfg, argc, argv, &i));
+  return LRL_OK;
+}
+
 int lrl_command_reward(int argc, char **argv) {
   struct lrl_option_table table = {lrl_reward_options, lrl_n_reward_options};
-  struct lrl_reward_config cfg;
-  lrl_config_defaults(&table, &cfg);
+  static struct lrl_reward_config cfg; /* large */
   if (argc == 0 || strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0) {
     FILE *to = argc == 0 ? stderr : stdout;
-    fprintf(to, "usage: laurel reward CONFIG.yaml [key=value ...]\n\n");
+    fprintf(to, "usage: laurel reward CONFIG.yaml [key=value ...] [--resume auto|CHECKPOINT]\n\n");
     lrl_config_help(&table, to);
     return argc == 0 ? 2 : 0;
   }
-  lrl_status s = LRL_OK;
-  for (int i = 0; i < argc && s == LRL_OK; i++)
-    s = i == 0 && strchr(argv[0], '=') == NULL ? lrl_config_load(&table, &cfg, argv[0])
-                                               : lrl_config_override(&table, &cfg, argv[i]);
-  char *text = s == LRL_OK ? lrl_config_text(&table, &cfg) : NULL;
+  struct lrl_comm *comm = NULL;
+  char *text = NULL;
+  lrl_status s = lrl_comm_create(&comm);
+  int rank = lrl_comm_rank(comm);
+  lrl_log_setup(LRL_LOG_INFO, rank, lrl_comm_size(comm));
   if (s == LRL_OK)
-    s = text != NULL ? lrl_reward_train(&cfg, text) : LRL_FAIL(LRL_ERR_MEMORY, "no memory");
+    s = read_config(&table, &cfg, argc, argv);
+  if (s == LRL_OK && (text = lrl_config_text(&table, &cfg)) == NULL)
+    s = LRL_FAIL(LRL_ERR_MEMORY, "no memory for the config");
+  if (s == LRL_OK)
+    s = lrl_reward_train(&cfg, comm, text);
   free(text);
-  if (s != LRL_OK)
+  if (s != LRL_OK && rank == 0)
     fprintf(stderr, "laurel reward: %s\n", lrl_last_error());
+  lrl_comm_destroy(comm);
   return s == LRL_OK ? 0 : 1;
 }

@@ -186,6 +186,8 @@ struct lrl_tensor *lrl_vlm_scores(struct lrl_tape *tape, struct lrl_vlm *m,
                   LRL_FAIL(LRL_ERR_ARG, "this model has no vision tower, but the chat has images"));
     else
       d.images = lrl_vlm_project(tape, m, lrl_vlm_merged(tape, m, in->images));
+    if (tape->status == LRL_OK && in->image_tokens != NULL)
+      d.images = lrl_nn_gather(tape, d.images, in->image_tokens, in->n_image_rows);
     if (tape->status == LRL_OK && d.images->rows != in->n_image_rows)
       lrl_tape_ok(tape,
                   LRL_FAIL(LRL_ERR_SHAPE, "the images give %lld tokens, the chat has room for %lld",

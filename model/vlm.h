@@ -56,6 +56,9 @@ struct lrl_vlm_input {
   const struct lrl_layout *layout;
   const struct lrl_vlm_images *images; /* NULL or n_images 0: text only */
   const int32_t *image_rows;           /* packed row of each image token */
+  /* Which token of the images (counted through all of them) stands there: a token may stand in two
+   * rows or, cut off, in none. NULL: 0, 1, 2, ... */
+  const int32_t *image_tokens;
   int64_t n_image_rows;
   uint64_t dropout_seed; /* these three as in struct lrl_decoder_input */
   const uint64_t *row_key, *token_key;

@@ -29,6 +29,29 @@ struct lrl_option {
   const char *help;         /* one sentence */
 };
 
+struct lrl_option_table {
+  const struct lrl_option *options;
+  int n;
+};
+
+/* Fills `out` (the struct the table describes) with the defaults. */
+void lrl_config_defaults(const struct lrl_option_table *t, void *out);
+/* The option of a path; LRL_ERR_ARG names the nearest known key. `where` ("run.yaml:12", "command
+ * line") begins the message, here and below. */
+lrl_status lrl_config_find(const struct lrl_option_table *t, const char *path, const char *where,
+                           const struct lrl_option **out);
+/* One value, parsed and checked against its range. */
+lrl_status lrl_config_set(const struct lrl_option_table *t, void *out, const char *path,
+                          const char *value, const char *where);
+/* "key=value". */
+lrl_status lrl_config_override(const struct lrl_option_table *t, void *out, const char *assignment);
+/* "key: value" per line in table order: what a checkpoint keeps. malloc'ed; NULL without memory. */
+char *lrl_config_text(const struct lrl_option_table *t, const void *values);
+/* Reads what lrl_config_text wrote; keys that the table does not have are passed over, keys that
+ * the text does not have keep their value. */
+lrl_status lrl_config_parse_text(const struct lrl_option_table *t, void *out, const char *text,
+                                 const char *where);
+
 #ifdef __cplusplus
 }
 #endif

@@ -3,40 +3,18 @@
 #include "train/schedule.h"
 
 #define AT(f) offsetof(struct lrl_reward_config, f)
-#define INT(key, f, def, lo, hi, unit, help)                                                       \
-  { key, LRL_OPTION_INT, AT(f), def, lo, hi, NULL, unit, help }
-#define NUM(key, f, def, lo, hi, help)                                                             \
-  { key, LRL_OPTION_FLOAT, AT(f), def, lo, hi, NULL, "", help }
-#define BOOL(key, f, def, help)                                                                    \
-  { key, LRL_OPTION_BOOL, AT(f), def, 0, 0, NULL, "", help }
-#define TEXT(key, f, def, help)                                                                    \
-  { key, LRL_OPTION_STRING, AT(f), def, 0, 0, NULL, "", help }
-#define ENUM(key, f, def, choices, help)                                                           \
-  { key, LRL_OPTION_ENUM, AT(f), def, 0, 0, choices, "", help }
+#define INT(key, f, def, lo, hi, unit, help) LRL_ROW_INT(key, AT(f), def, lo, hi, unit, help)
+#define NUM(key, f, def, lo, hi, help) LRL_ROW_NUM(key, AT(f), def, lo, hi, help)
+#define BOOL(key, f, def, help) LRL_ROW_BOOL(key, AT(f), def, help)
+#define TEXT(key, f, def, help) LRL_ROW_TEXT(key, AT(f), def, help)
+#define ENUM(key, f, def, choices, help) LRL_ROW_ENUM(key, AT(f), def, choices, help)
 
 const struct lrl_option lrl_reward_options[] = {
     TEXT("model.tokenizer", tokenizer, "", "SentencePiece model file; its size is the vocabulary"),
-    INT("model.hidden_size", hidden_size, "128", 2, 65536, "", "width of the decoder"),
-    INT("model.intermediate_size", intermediate_size, "352", 1, 1e6, "", "width of SwiGLU"),
-    INT("model.num_hidden_layers", num_hidden_layers, "4", 1, 250, "", "decoder layers"),
-    INT("model.num_attention_heads", num_attention_heads, "4", 1, 1024, "", "query heads"),
-    INT("model.num_key_value_heads", num_key_value_heads, "2", 1, 1024, "", "key/value heads"),
-    INT("model.max_position_embeddings", max_position_embeddings, "8192", 1, 1e8, "tokens",
-        "positions before rotary scaling would apply"),
-    NUM("model.rms_norm_eps", rms_norm_eps, "1e-5", 0, 1, "epsilon of RMSNorm"),
-    NUM("model.rope_theta", rope_theta, "1000000", 1, 1e12, "base of the rotary frequencies"),
-    NUM("model.initializer_range", initializer_range, "0.02", 0, 1, "std of new weights"),
-    ENUM("model.dtype", dtype, "f32", "f32|bf16",
-         "weights and activations; master weights are f32"),
-    ENUM("model.pooling", pooling, "last", "last|mean", "where the score is read"),
-    TEXT("data.train", train, "", "preference files, separated by commas"),
-    TEXT("data.eval", eval, "", "held-out preference files, separated by commas"),
-    ENUM("data.order", order, "shuffle", "shuffle|proportional|official", "how steps draw pairs"),
-    INT("data.max_length", max_length, "1024", 8, 1e6, "tokens", "longer conversations are cut"),
-    BOOL("data.check_data", check_data, "true", "the official filter of answers"),
-    BOOL("data.share_prefix", share_prefix, "true", "compute a pair's prompt once"),
-    NUM("data.length_ratio", length_ratio, "0", 0, 1e6,
-        "keep a pair if len(chosen) <= ratio * len(rejected); 0: keep all"),
+    TEXT("model.init_from", init_from, "",
+         "checkpoint of the same shape whose weights to begin with"),
+    LRL_MODEL_OPTION_ROWS(struct lrl_reward_config, model),
+    LRL_DATA_OPTION_ROWS(struct lrl_reward_config, data),
     ENUM("loss.rank", rank_loss, "logsigmoid", "logsigmoid|focal", "preference loss"),
     NUM("loss.focal_gamma", focal_gamma, "2", 0, 100, "exponent of the focal loss"),
     ENUM("loss.penalty", penalty, "none", "none|l2|log_barrier", "penalty on each score"),
@@ -70,7 +48,11 @@ const struct lrl_option lrl_reward_options[] = {
     INT("train.threads", threads, "0", 0, 1024, "", "0: as many as the machine has"),
     INT("train.max_nonfinite", max_nonfinite, "5", 0, 1e9, "steps",
         "stop after this many skipped steps"),
-    TEXT("train.output_dir", output_dir, "runs/reward", "metrics.jsonl and config.yaml go here"),
+    LRL_RUN_OPTION_ROWS(struct lrl_reward_config, run, "runs/reward"),
+    BOOL("train.save_optimizer", save_optimizer, "true",
+         "false: checkpoints hold the weights only and cannot be resumed"),
+    INT("train.zero_stage", zero_stage, "0", 0, 2, "",
+        "ZeRO over ranks: 1 shards the optimizer, 2 the gradients too"),
     ENUM("train.device", device, "cpu", "cpu|ref", "backend"),
 };
 const int lrl_n_reward_options = sizeof lrl_reward_options / sizeof lrl_reward_options[0];

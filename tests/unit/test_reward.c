@@ -86,7 +86,7 @@ static lrl_status train(const char *run, const char *const *extra) {
     assert_int_equal(lrl_config_override(options(), &cfg, *p), LRL_OK);
   for (const char *const *p = extra; p != NULL && *p != NULL; p++)
     assert_int_equal(lrl_config_override(options(), &cfg, *p), LRL_OK);
-  return lrl_reward_train(&cfg, "test\n");
+  return lrl_reward_train(&cfg, NULL, "test: 1\n");
 }
 
 static char *slurp(const char *run) {

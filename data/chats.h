@@ -1,0 +1,30 @@
+/* Chats to score: JSON lists or JSONL (data/rows.h). A row holds
+ *   {"messages" or "conversations": [...], "images": [...]}           one chat;
+ *   {"chats": [[...], [...], ...], "images": [...]}                   several, to compare or rank;
+ *   {"chosen", "rejected"} or {"conversations_a", "conversations_b"}  two, as in preference files.
+ * "images" (or "image") is a path or a list of paths for every chat of the row, or with "chats" one
+ * list per chat. Message lists are {role|from, content|value}. */
+#ifndef LRL_DATA_CHATS_H
+#define LRL_DATA_CHATS_H
+#include "data/chat.h"
+
+#include <jansson.h>
+
+struct lrl_chat {
+  const struct lrl_message *messages;
+  int64_t n_messages;
+  const char *const *images;
+  int64_t n_images;
+};
+struct lrl_chat_row {
+  int64_t row, line;
+  const json_t *id; /* the row's "id", NULL without one */
+  const struct lrl_chat *chats;
+  int64_t n_chats;
+  const char *error; /* a sentence when the row cannot be used (n_chats is 0 then), else NULL */
+};
+/* Calls fn for every row in order; all pointers live until fn returns. A failure of fn ends the
+ * reading and is returned. Errors of the file itself as lrl_rows_read. */
+lrl_status lrl_chats_read(const char *path,
+                          lrl_status (*fn)(void *user, const struct lrl_chat_row *row), void *user);
+#endif

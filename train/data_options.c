@@ -1,0 +1,95 @@
+#include "train/data_options.h"
+
+#include "kernels/log.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <xxhash.h>
+
+enum lrl_order_kind lrl_data_options_order(const struct lrl_data_options *o) {
+  static const enum lrl_order_kind kinds[] = {LRL_ORDER_SHUFFLE, LRL_ORDER_PROPORTIONAL,
+                                              LRL_ORDER_OFFICIAL};
+  return kinds[o->order];
+}
+
+/* "3 check_data, 1 image (no file a.png)" for one source; "" when nothing was set aside. */
+static void reasons(const struct lrl_corpus *c, int32_t source, char *out, size_t size) {
+  int64_t count[LRL_ASIDE_COUNT] = {0};
+  const char *detail[LRL_ASIDE_COUNT] = {0};
+  for (int64_t i = 0; i < lrl_corpus_n_asides(c); i++) {
+    struct lrl_corpus_aside a;
+    lrl_corpus_get_aside(c, i, &a);
+    if (a.source == source && count[a.reason]++ == 0)
+      detail[a.reason] = a.detail;
+  }
+  size_t used = 0;
+  out[0] = '\0';
+  for (int r = 0; r < LRL_ASIDE_COUNT && used < size; r++)
+    if (count[r] > 0)
+      used += (size_t)snprintf(out + used, size - used, "%s%lld %s (%.120s)", used ? ", " : ": ",
+                               (long long)count[r], lrl_aside_name((enum lrl_aside)r), detail[r]);
+}
+
+lrl_status lrl_data_options_read(const struct lrl_data_options *o, const char *key,
+                                 const struct lrl_tokenizer *tokenizer,
+                                 const struct lrl_image_ops *images, struct lrl_corpus **out) {
+  const bool evaluation = strcmp(key, "data.eval") == 0;
+  const bool held_out = evaluation && o->holdout > 0;
+  const char *list = evaluation && !held_out ? o->eval : o->train;
+  if (held_out && o->eval[0] != '\0')
+    return LRL_FAIL(LRL_ERR_ARG, "give either data.eval or data.holdout, not both");
+  const struct lrl_corpus_options options = {
+      .tokenizer = tokenizer,
+      .chat = {.mode = LRL_CHAT_TRAINING,
+               .suffix = o->reward_suffix == 0 ? LRL_CHAT_REWARD : LRL_CHAT_REWARD_NO_NEWLINE,
+               .pack = LRL_PACK_REWARD,
+               .max_length = o->max_length},
+      .images = images,
+      .check_data = o->check_data,
+      .allow_context_mismatch = o->allow_context_mismatch,
+      .filter_overlong = o->filter_overlong,
+      .drop_duplicates = o->drop_duplicates,
+      .length_ratio = o->length_ratio,
+      .length_unit = o->length_unit == 0 ? LRL_LENGTH_TOKENS : LRL_LENGTH_CHARS,
+      .holdout = o->holdout,
+      .held_out = held_out,
+      .holdout_by = o->holdout_by == 0 ? LRL_HOLDOUT_PROMPT : LRL_HOLDOUT_IMAGE,
+  };
+  if (list[0] == '\0')
+    return LRL_FAIL(LRL_ERR_ARG, "%s names no file", key);
+  LRL_TRY(lrl_corpus_read(list, o->given_num, &options, out));
+  for (int64_t i = 0; i < lrl_corpus_n_sources(*out); i++) {
+    struct lrl_corpus_source_info s;
+    char why[1000];
+    lrl_corpus_get_source(*out, i, &s);
+    reasons(*out, (int32_t)i, why, sizeof why);
+    lrl_log(LRL_LOG_INFO, "data", "%s%s: %lld pairs; %lld of %lld rows set aside%s", s.name,
+            held_out ? " (held out)" : "", (long long)s.n_kept, (long long)(s.n_rows - s.n_kept),
+            (long long)s.n_rows, why);
+  }
+  if (lrl_corpus_n_pairs(*out) == 0)
+    return LRL_FAIL(LRL_ERR_FORMAT, "no pair of %s (%s) can be used", key, list);
+  return LRL_OK;
+}
+
+uint64_t lrl_corpus_fingerprint(const struct lrl_corpus *c) {
+  uint64_t h = (uint64_t)lrl_corpus_n_pairs(c);
+  for (int64_t i = 0; i < lrl_corpus_n_pairs(c); i++) {
+    struct lrl_corpus_pair p;
+    lrl_corpus_get(c, i, &p);
+    h = XXH64(p.prompt, (size_t)p.n_prompt * sizeof *p.prompt, h);
+    h = XXH64(p.chosen, (size_t)p.n_chosen * sizeof *p.chosen, h);
+    h = XXH64(p.rejected, (size_t)p.n_rejected * sizeof *p.rejected, h);
+    h = XXH64(&p.margin, sizeof p.margin, h);
+    for (int64_t k = 0; k < p.n_spans; k++) {
+      const int32_t at[4] = {p.spans[k].image, p.spans[k].seq, p.spans[k].start, p.spans[k].count};
+      h = XXH64(at, sizeof at, h);
+    }
+  }
+  for (int64_t i = 0; i < lrl_corpus_n_images(c); i++) {
+    struct lrl_corpus_image image;
+    lrl_corpus_get_image(c, i, &image);
+    h = XXH64(image.bytes, image.n_bytes, h);
+  }
+  return h;
+}

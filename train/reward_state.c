@@ -1,0 +1,167 @@
+/* Saving and resuming. A checkpoint holds "config" (text), "state" (JSON), "tokenizer" (the model
+ * file), "model" (weights) and, unless train.save_optimizer is false, "optimizer". */
+#include "kernels/log.h"
+#include "train/reward_trainer.h"
+
+#include <inttypes.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* 17 digits bring every f64 back exactly. */
+static char *state_text(struct lrl_reward_trainer *t) {
+  int64_t values, timing;
+  char fingerprint[32];
+  lrl_metrics_position(&t->metrics, &values, &timing);
+  snprintf(fingerprint, sizeof fingerprint, "%016" PRIx64, t->fingerprint);
+  json_t *since = json_array();
+  for (int i = 0; i < LRL_TALLY_N; i++)
+    json_array_append_new(since, json_real(t->at.since.v[i]));
+  json_t *o =
+      json_pack("{ss sI sI sI sI sI sf so}", "data", fingerprint, "step", (json_int_t)t->at.step,
+                "metrics_bytes", (json_int_t)values, "timing_bytes", (json_int_t)timing, "skipped",
+                (json_int_t)t->at.skipped, "best_step", (json_int_t)t->at.best_step,
+                "best_accuracy", t->at.best_accuracy, "since", since);
+  char *text = o == NULL ? NULL : json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(17));
+  json_decref(o);
+  return text;
+}
+
+static lrl_status write_parts(struct lrl_reward_trainer *t, struct lrl_checkpoint *c) {
+  size_t n;
+  const void *bytes = lrl_tokenizer_model_bytes(t->tokenizer, &n);
+  char *text = state_text(t);
+  lrl_status status = text == NULL ? LRL_FAIL(LRL_ERR_MEMORY, "no memory for the state")
+                                   : lrl_checkpoint_put_text(c, "state", text);
+  free(text);
+  LRL_TRY(status);
+  LRL_TRY(lrl_checkpoint_put_text(c, "kind", "reward"));
+  LRL_TRY(lrl_checkpoint_put_text(c, "config", t->run.config_text));
+  LRL_TRY(lrl_checkpoint_put_blob(c, "tokenizer", bytes, n));
+  LRL_TRY(lrl_checkpoint_put_params(c, "model", &t->model.params));
+  return t->cfg->save_optimizer ? lrl_checkpoint_put_optimizer(c, "optimizer", &t->optimizer)
+                                : LRL_OK;
+}
+
+lrl_status lrl_reward_save(struct lrl_reward_trainer *t) {
+  char path[LRL_OPTION_TEXT + 96];
+  struct lrl_checkpoint *c;
+  double t0 = omp_get_wtime();
+  lrl_run_checkpoint_path(&t->run, t->at.step, path, sizeof path);
+  LRL_TRY(lrl_checkpoint_create(path, t->comm, &c));
+  lrl_status s = write_parts(t, c);
+  if (s != LRL_OK) {
+    lrl_checkpoint_discard(c);
+    return s;
+  }
+  LRL_TRY(lrl_checkpoint_commit(c));
+  if (lrl_comm_rank(t->comm) == 0)
+    s = lrl_checkpoint_rotate(t->run.checkpoints, t->cfg->run.keep_last, t->at.best_step);
+  LRL_TRY(lrl_comm_agree(t->comm, s));
+  lrl_metrics_clear_line(&t->metrics);
+  lrl_log(LRL_LOG_INFO, "train", "saved %s in %.1f s", path, omp_get_wtime() - t0);
+  t->t_log += omp_get_wtime() - t0;
+  return LRL_OK;
+}
+
+/* ---- resuming ---- */
+
+static lrl_status read_state(struct lrl_reward_trainer *t, const char *text, int64_t *values_bytes,
+                             int64_t *timing_bytes) {
+  json_error_t e;
+  json_int_t step, values, timing, skipped, best_step;
+  const char *data;
+  json_t *since, *o = json_loads(text, 0, &e);
+  bool ok =
+      o != NULL &&
+      json_unpack(o, "{ss sI sI sI sI sI sF so}", "data", &data, "step", &step, "metrics_bytes",
+                  &values, "timing_bytes", &timing, "skipped", &skipped, "best_step", &best_step,
+                  "best_accuracy", &t->at.best_accuracy, "since", &since) == 0 &&
+      json_array_size(since) == LRL_TALLY_N;
+  lrl_status s = LRL_OK;
+  char now[32];
+  snprintf(now, sizeof now, "%016" PRIx64, t->fingerprint);
+  if (!ok)
+    s = LRL_FAIL(LRL_ERR_FORMAT, "%s holds no state of a reward run", t->run.resume);
+  else if (strcmp(data, now) != 0)
+    s = LRL_FAIL(LRL_ERR_ARG, "%s was made with other training data; its order cannot go on",
+                 t->run.resume);
+  if (s == LRL_OK) {
+    t->at.step = step;
+    t->at.skipped = skipped;
+    t->at.best_step = best_step;
+    *values_bytes = values;
+    *timing_bytes = timing;
+    for (size_t i = 0; i < LRL_TALLY_N; i++)
+      t->at.since.v[i] = json_number_value(json_array_get(since, i));
+  }
+  json_decref(o);
+  return s;
+}
+
+static lrl_status check_kind(struct lrl_checkpoint *c, const char *path) {
+  char *kind = NULL;
+  LRL_TRY(lrl_checkpoint_get_text(c, "kind", &kind));
+  bool ok = strcmp(kind, "reward") == 0;
+  free(kind);
+  return ok ? LRL_OK : LRL_FAIL(LRL_ERR_FORMAT, "%s is not a reward model", path);
+}
+
+/* Settings that may change between a run and its continuation: they change speed, memory or where
+ * things are written; micro-batches and ranks change losses by rounding only. */
+static const char *const free_keys[] = {"train.output_dir",
+                                        "train.overwrite",
+                                        "train.resume",
+                                        "train.save_steps",
+                                        "train.keep_last",
+                                        "train.save_optimizer",
+                                        "train.threads",
+                                        "train.zero_stage",
+                                        "train.micro_batch_tokens",
+                                        "train.log_steps",
+                                        "train.eval_steps",
+                                        "train.gradient_checkpointing",
+                                        "train.device",
+                                        "train.max_nonfinite",
+                                        "data.train",
+                                        "data.eval",
+                                        "model.init_from",
+                                        "model.tokenizer",
+                                        NULL};
+
+lrl_status lrl_reward_resume(struct lrl_reward_trainer *t, int64_t *values_bytes,
+                             int64_t *timing_bytes) {
+  struct lrl_checkpoint *c;
+  char *config = NULL, *state = NULL;
+  bool whole;
+  lrl_status status;
+  LRL_TRY(lrl_checkpoint_open(t->run.resume, t->comm, &c));
+  LRL_TRY_GOTO(check_kind(c, t->run.resume));
+  LRL_TRY_GOTO(lrl_checkpoint_get_text(c, "config", &config));
+  LRL_TRY_GOTO(lrl_run_check_config(&t->run, config, free_keys));
+  LRL_TRY_GOTO(lrl_checkpoint_get_text(c, "state", &state));
+  LRL_TRY_GOTO(read_state(t, state, values_bytes, timing_bytes));
+  LRL_TRY_GOTO(lrl_checkpoint_has(c, "optimizer", &whole));
+  if (!whole)
+    LRL_TRY_GOTO(LRL_FAIL(LRL_ERR_FORMAT,
+                          "%s holds weights only (train.save_optimizer was false); begin a new run "
+                          "from it with model.init_from",
+                          t->run.resume));
+  LRL_TRY_GOTO(lrl_checkpoint_get_params(c, "model", &t->model.params));
+  LRL_TRY_GOTO(lrl_checkpoint_get_optimizer(c, "optimizer", &t->optimizer));
+  lrl_log(LRL_LOG_INFO, "train", "goes on from %s, step %lld", t->run.resume,
+          (long long)t->at.step);
+done:
+  free(config);
+  free(state);
+  lrl_checkpoint_close(c);
+  return status;
+}
+
+lrl_status lrl_reward_init_from(struct lrl_reward_trainer *t) {
+  struct lrl_checkpoint *c;
+  LRL_TRY(lrl_checkpoint_open(t->cfg->init_from, t->comm, &c));
+  lrl_status s = lrl_checkpoint_get_params(c, "model", &t->model.params);
+  lrl_checkpoint_close(c);
+  return s;
+}
