@@ -50,7 +50,7 @@ static lrl_status new_canvas(const struct lrl_image *frames, int64_t n, int32_t 
     *sum += along;
   }
   height += down ? 0 : LABEL;
-  if (width > max_pixels / height || width > LRL_IMAGE_MAX_SIDE || height > LRL_IMAGE_MAX_SIDE)
+  if (width > LRL_IMAGE_MAX_SIDE || height > LRL_IMAGE_MAX_SIDE || width * height > max_pixels)
     return LRL_FAIL(LRL_ERR_SHAPE, "%lld video frames would make an image of %lld x %lld pixels",
                     (long long)n, (long long)width, (long long)height);
   LRL_TRY(lrl_image_resize_buffer(out, (int32_t)width, (int32_t)height));
