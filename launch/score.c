@@ -269,7 +269,7 @@ static lrl_status score(const struct args *a) {
 done:
   if (s.n_failed > 0)
     fprintf(stderr, "laurel score: %lld of %lld rows were set aside\n", (long long)s.n_failed,
-            (long long)(s.n_failed + s.n_scored));
+            (long long)s.n_failed + (long long)s.n_scored);
   for (int64_t i = 0; i < s.n_rows; i++)
     json_decref(s.rows[i].id);
   if (s.out != NULL && s.out != stdout && fclose(s.out) != 0 && status == LRL_OK)
