@@ -1,5 +1,6 @@
 #include "model/decoder.h"
 
+#include "model/kv_cache.h"
 #include "model/param_build.h"
 
 #include <math.h>
@@ -254,6 +255,11 @@ static void layer_forward(struct lrl_tape *tape, void *user, struct lrl_tensor *
                                       .n_kv_heads = c->num_key_value_heads,
                                       .head_dim = c->rope.head_dim,
                                       .causal = true};
+  struct lrl_kv_view view;
+  if (r->in->kv != NULL) {
+    view = lrl_kv_layer(r->in->kv, r->index);
+    shape.kv = &view;
+  }
   struct lrl_tensor *qkv = linear(tape, r, &l->wqkv, WQKV, x);
   struct lrl_tensor *attn =
       linear(tape, r, &l->wo, WO, lrl_nn_rope_attention(tape, qkv, r->rope, &shape));

@@ -50,6 +50,7 @@ void lrl_decoder_free(struct lrl_decoder *d);
  * computes the same without its adapters. For export. */
 lrl_status lrl_decoder_merge_lora(struct lrl_ctx *ctx, struct lrl_decoder *d);
 
+struct lrl_kv_step;
 struct lrl_decoder_input {
   const int32_t *ids; /* [n_tokens], -1 at image tokens */
   const struct lrl_layout *layout;
@@ -62,6 +63,7 @@ struct lrl_decoder_input {
   const uint64_t *row_key;   /* [n_image_rows], for Partial LoRA; NULL: no dropout (evaluation) */
   const uint64_t *token_key; /* [n_tokens], for LoRA; NULL: no dropout (evaluation) */
   bool without_lora;         /* the base model: what PPO calls the reference */
+  const struct lrl_kv_step *kv; /* NULL, or the cache this pass writes to (model/kv_cache.h) */
   void (*on_layer)(void *user, int64_t layer,
                    struct lrl_tensor *input); /* NULL, or sees each layer's input */
   void *on_layer_user;

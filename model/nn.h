@@ -51,10 +51,19 @@ struct lrl_tensor *lrl_nn_gelu(struct lrl_tape *tape, struct lrl_tensor *x,
 /* gate_up [t, 2f] -> [t, f]. */
 struct lrl_tensor *lrl_nn_swiglu(struct lrl_tape *tape, struct lrl_tensor *gate_up);
 
+/* One layer of a key/value cache, and what the tokens of a forward pass have to do with it
+ * (model/kv_cache.h). page_start, page and used as in lrl_attention_decode_args. */
+struct lrl_kv_view {
+  int64_t n_pages;
+  void *k_pages, *v_pages;
+  const int32_t *slot;                     /* [t]: where each token's key and value go */
+  const int32_t *page_start, *page, *used; /* NULL: the tokens attend by the layout alone */
+};
 struct lrl_attention_shape {
   const struct lrl_layout *layout;
   int64_t n_heads, n_kv_heads, head_dim;
   bool causal;
+  const struct lrl_kv_view *kv; /* NULL: no cache; else for lrl_nn_rope_attention, no gradients */
 };
 /* Rotary tables and the row of each token in them (model/rope.h). */
 struct lrl_rope {

@@ -57,6 +57,42 @@ static lrl_status attention_grads(struct lrl_tape *tape, const struct attention_
                                                                        .dv = dv});
 }
 
+/* Keeps the new keys and values; with page lists, attends to the cache. *done: o is there. */
+static lrl_status use_cache(struct lrl_tape *tape, const struct attention_saved *s, bool *done) {
+  const struct lrl_kv_view *kv = s->shape.kv;
+  struct lrl_attention_fwd_args f = forward_args(s);
+  if (s->qkv->needs_grad)
+    return LRL_FAIL(LRL_ERR_ARG, "a key/value cache cannot be used where gradients are wanted");
+  LRL_TRY(lrl_kv_write(tape->ctx, &(struct lrl_kv_write_args){.n_tokens = s->qkv->rows,
+                                                              .n_kv_heads = f.n_kv_heads,
+                                                              .head_dim = f.head_dim,
+                                                              .n_pages = kv->n_pages,
+                                                              .dtype = f.dtype,
+                                                              .slot = kv->slot,
+                                                              .k = s->k,
+                                                              .v = s->v,
+                                                              .k_pages = kv->k_pages,
+                                                              .v_pages = kv->v_pages}));
+  *done = kv->page_start != NULL;
+  if (!*done)
+    return LRL_OK;
+  return lrl_attention_decode(tape->ctx,
+                              &(struct lrl_attention_decode_args){.n_tokens = s->qkv->rows,
+                                                                  .n_heads = f.n_heads,
+                                                                  .n_kv_heads = f.n_kv_heads,
+                                                                  .head_dim = f.head_dim,
+                                                                  .n_pages = kv->n_pages,
+                                                                  .dtype = f.dtype,
+                                                                  .scale = f.scale,
+                                                                  .page_start = kv->page_start,
+                                                                  .page = kv->page,
+                                                                  .used = kv->used,
+                                                                  .q = s->q,
+                                                                  .k_pages = kv->k_pages,
+                                                                  .v_pages = kv->v_pages,
+                                                                  .o = f.o});
+}
+
 static struct lrl_tensor *run(struct lrl_tape *tape, struct attention_saved *s, lrl_back *back) {
   struct lrl_attention_fwd_args f = forward_args(s);
   if (!lrl_tape_ok(tape, lrl_attention_fwd(tape->ctx, &f)) || !s->qkv->needs_grad)
@@ -125,7 +161,10 @@ struct lrl_tensor *lrl_nn_rope_attention(struct lrl_tape *tape, struct lrl_tenso
                                                          .k = s.k,
                                                          .v = s.v})))
     return s.o;
-  return run(tape, &s, rope_attention_back);
+  bool done = false;
+  if (shape->kv != NULL && !lrl_tape_ok(tape, use_cache(tape, &s, &done)))
+    return s.o;
+  return done ? s.o : run(tape, &s, rope_attention_back);
 }
 
 static lrl_status attention_back(struct lrl_tape *tape, void *saved) {

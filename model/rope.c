@@ -2,13 +2,14 @@
 
 #include <math.h>
 
-static void fill(const struct lrl_rope_config *c, double base, int64_t n, float *cos_out,
-                 float *sin_out) {
+/* Rows for the positions first, first + 1, ... */
+static void fill(const struct lrl_rope_config *c, double base, int64_t first, int64_t n,
+                 float *cos_out, float *sin_out) {
   int64_t half = c->head_dim / 2;
   for (int64_t i = 0; i < half; i++) {
     float inv_freq = 1.0f / powf((float)base, (float)(2 * i) / (float)c->head_dim);
     for (int64_t p = 0; p < n; p++) {
-      float t = (float)p;
+      float t = (float)(first + p);
       if (c->scaling == LRL_ROPE_LINEAR)
         t /= (float)c->factor;
       float angle = t * inv_freq;
@@ -16,6 +17,19 @@ static void fill(const struct lrl_rope_config *c, double base, int64_t n, float 
       sin_out[p * half + i] = sinf(angle);
     }
   }
+}
+
+/* Whether a sequence of `extent` positions has a table of its own. */
+static bool outgrown(const struct lrl_rope_config *c, int64_t extent) {
+  return c->scaling == LRL_ROPE_DYNAMIC && extent > c->max_position_embeddings;
+}
+
+static double base_of(const struct lrl_rope_config *c, int64_t extent) {
+  double d = (double)c->head_dim, m = (double)c->max_position_embeddings;
+  if (!outgrown(c, extent))
+    return c->theta;
+  double grow = c->factor * (double)extent / m - (c->factor - 1.0);
+  return c->theta * pow(grow, d / (d - 2.0));
 }
 
 static int64_t family_of(const struct lrl_layout *l, int64_t s) {
@@ -48,33 +62,32 @@ lrl_status lrl_rope_tables(struct lrl_tape *tape, const struct lrl_rope_config *
   /* One shared table for unscaled families, one of its own for each that outgrew the trained
    * length. */
   int64_t shared = 0, rows = 0;
-  bool dynamic = cfg->scaling == LRL_ROPE_DYNAMIC;
   for (int64_t s = 0; s < n_seqs; s++)
-    if (!(dynamic && extent[s] > cfg->max_position_embeddings) && extent[s] > shared)
+    if (!outgrown(cfg, extent[s]) && extent[s] > shared)
       shared = extent[s];
   rows = shared;
   for (int64_t s = 0; s < n_seqs; s++) {
-    first_row[s] = 0;
-    if (dynamic && extent[s] > cfg->max_position_embeddings) {
-      first_row[s] = rows;
-      rows += extent[s];
-    }
+    first_row[s] = outgrown(cfg, extent[s]) ? rows : 0;
+    rows += outgrown(cfg, extent[s]) ? extent[s] : 0;
   }
+  bool by_token = layout->n_tokens < rows; /* decoding: few tokens at high positions */
+  rows = by_token ? layout->n_tokens : rows;
   float *c = lrl_tape_alloc(tape, (size_t)(rows * half) * sizeof *c);
   float *sn = lrl_tape_alloc(tape, (size_t)(rows * half) * sizeof *sn);
   if (tape->status != LRL_OK)
     return tape->status;
-  fill(cfg, cfg->theta, shared, c, sn);
-  double d = (double)cfg->head_dim, m = (double)cfg->max_position_embeddings;
+  if (!by_token)
+    fill(cfg, cfg->theta, 0, shared, c, sn);
   for (int64_t s = 0; s < n_seqs; s++) {
-    if (first_row[s] > 0 || (dynamic && extent[s] > cfg->max_position_embeddings)) {
-      double grow = cfg->factor * (double)extent[s] / m - (cfg->factor - 1.0);
-      fill(cfg, cfg->theta * pow(grow, d / (d - 2.0)), extent[s], c + first_row[s] * half,
+    int64_t f = family_of(layout, s), end = layout->start[s] + layout->length[s];
+    if (!by_token && outgrown(cfg, extent[s]))
+      fill(cfg, base_of(cfg, extent[s]), 0, extent[s], c + first_row[s] * half,
            sn + first_row[s] * half);
+    for (int64_t t = layout->start[s]; t < end; t++) {
+      if (by_token)
+        fill(cfg, base_of(cfg, extent[f]), row[t], 1, c + t * half, sn + t * half);
+      row[t] = by_token ? (int32_t)t : row[t] + (int32_t)first_row[f];
     }
-    int64_t offset = first_row[family_of(layout, s)];
-    for (int64_t i = 0; i < layout->length[s]; i++)
-      row[layout->start[s] + i] += (int32_t)offset;
   }
   *out = (struct lrl_rope){.n_positions = rows, .cos = c, .sin = sn, .positions = row};
   return LRL_OK;

@@ -115,6 +115,25 @@ CASE(attention_bwd) {
   }
   return LRL_OK;
 }
+CASE(kv_write) {
+  const int64_t d = r->w / 2 + 1, pages = r->n / LRL_KV_PAGE + 2;
+  const int64_t size = pages * 2 * lrl_kv_head_size(d);
+  int32_t *slot = ids(r, r->n, 0, 1);
+  for (int64_t t = 0; t < r->n; t++) /* from the last page on, odd first slot, one token skipped */
+    slot[t] = t == 2 ? -1 : (int32_t)((t + (pages - 1) * LRL_KV_PAGE + 3) % (pages * LRL_KV_PAGE));
+  return CALL(kv_write, r->n, 2, d, pages, r->dtype, slot, IN(r->n * 2 * d), IN(r->n * 2 * d),
+              acc(r, r->dtype, size), acc(r, r->dtype, size));
+}
+CASE(attention_decode) {
+  const int64_t d = r->w / 2 + 1, size = 5 * 2 * lrl_kv_head_size(d);
+  int32_t *start = ids(r, r->n + 1, 0, 1);
+  for (int64_t t = 0; t <= r->n; t++) /* 0..3 pages each */
+    start[t] = t == 0 ? 0 : start[t - 1] + (int32_t)(t % 4);
+  const int64_t listed = start[r->n];
+  return CALL(attention_decode, r->n, 6, 2, d, 5, r->dtype, 0.3f, start, ids(r, listed, 0, 5),
+              ids(r, listed, 1, LRL_KV_PAGE + 1), IN(r->n * 6 * d), IN(size), IN(size),
+              OUT(r->n * 6 * d));
+}
 CASE(swiglu_fwd) {
   const int64_t n = r->n * r->w;
   return CALL(swiglu_fwd, r->n, r->w, r->w, r->dtype, IN(n), IN(n), OUT(n));
