@@ -96,7 +96,8 @@ struct lrl_ppo_value_stats {
   double sq_error;     /* sum of (value - return)^2 */
 };
 /* loss = sum w/2 max((v - R)^2, (v_old + clip(v - v_old, +-cliprange) - R)^2); cliprange 0: no
- * clip, old_values not read. d_values overwritten. */
+ * clip, old_values not read. d_values overwritten; where both are equal outside the clip they share
+ * the gradient, as torch.max does. */
 struct lrl_ppo_value_args {
   const struct lrl_layout *layout;
   const uint8_t *mask;

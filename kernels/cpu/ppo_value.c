@@ -22,6 +22,8 @@ static void sequence(const struct lrl_ppo_value_args *a, int64_t s,
           loss = far * far;
           grad = 0.0;
           sum.clipped += 1.0;
+        } else if (!(far * far < loss)) {
+          grad *= 0.5;
         }
       }
       sum.loss += loss;

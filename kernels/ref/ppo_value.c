@@ -19,10 +19,10 @@ lrl_status lrl_ref_ppo_value(struct lrl_ctx *ctx, const struct lrl_ppo_value_arg
           const double old = (double)a->old_values[t];
           const double near = old + fmin(fmax(v - old, -a->cliprange), a->cliprange);
           const double clipped = pow(near - (double)a->returns[t], 2.0);
-          if (fabs(v - old) > a->cliprange && clipped > loss) {
+          if (fabs(v - old) > a->cliprange && clipped >= loss) {
+            grad = clipped > loss ? 0.0 : 0.5 * grad;
+            sum.clipped += clipped > loss ? 1.0 : 0.0;
             loss = clipped;
-            grad = 0.0;
-            sum.clipped += 1.0;
           }
         }
         sum.loss += 0.5 * w * loss;
