@@ -73,6 +73,7 @@ static lrl_status setup(struct bench *b) {
   b->output_unit = lrl_param_unit_add(&b->params, "output", dtype, true);
   lrl_param_add(&b->params, b->output_unit, "output.weight", c->vocab, c->hidden, 0.02f);
   LRL_TRY(lrl_param_set_alloc(&b->params, &b->weights));
+  LRL_TRY(lrl_param_set_alloc_grads(&b->params, &b->weights));
   LRL_TRY(lrl_param_set_init(&b->params, 1));
   for (int i = 0; i < b->params.n_units; i++) {
     struct lrl_param_unit *u = &b->params.units[i];

@@ -30,7 +30,7 @@ static lrl_status embedding_back(struct lrl_tape *tape, void *saved) {
                                                             .ids = s->index,
                                                             .padding_idx = s->padding_idx,
                                                             .d_out = s->y->grad,
-                                                            .d_table = s->x->grad});
+                                                            .d_table = lrl_param_grad(tape, s->x)});
 }
 
 struct lrl_tensor *lrl_nn_embedding(struct lrl_tape *tape, struct lrl_tensor *table,
@@ -160,17 +160,17 @@ static lrl_status rms_norm_back(struct lrl_tape *tape, void *saved) {
     return tape->status;
   const void *d_sum = s->sum != s->x && s->sum->has_grad ? s->sum->grad : NULL;
   if (through_y) {
-    LRL_TRY(lrl_rms_norm_bwd(tape->ctx, &(struct lrl_rms_norm_bwd_args){
-                                            .n_tokens = s->x->rows,
-                                            .width = s->x->cols,
-                                            .dtype = s->x->dtype,
-                                            .s = s->sum->data,
-                                            .weight = s->w->data,
-                                            .dy = s->y->grad,
-                                            .d_sum = d_sum,
-                                            .rstd = s->rstd,
-                                            .dx = dx,
-                                            .d_weight = s->w->needs_grad ? s->w->grad : NULL}));
+    LRL_TRY(lrl_rms_norm_bwd(
+        tape->ctx, &(struct lrl_rms_norm_bwd_args){.n_tokens = s->x->rows,
+                                                   .width = s->x->cols,
+                                                   .dtype = s->x->dtype,
+                                                   .s = s->sum->data,
+                                                   .weight = s->w->data,
+                                                   .dy = s->y->grad,
+                                                   .d_sum = d_sum,
+                                                   .rstd = s->rstd,
+                                                   .dx = dx,
+                                                   .d_weight = lrl_param_grad(tape, s->w)}));
   } else if (d_sum != NULL) {
     memcpy(dx, d_sum, (size_t)(s->x->rows * s->x->cols * lrl_dtype_bytes(s->x->dtype)));
   }
@@ -232,18 +232,18 @@ static lrl_status layer_norm_back(struct lrl_tape *tape, void *saved) {
     to = lrl_tape_alloc(tape, (size_t)(s->x->rows * s->x->cols * lrl_dtype_bytes(s->x->dtype)));
   if (tape->status != LRL_OK)
     return tape->status;
-  LRL_TRY(lrl_layer_norm_bwd(tape->ctx, &(struct lrl_layer_norm_bwd_args){
-                                            .n_tokens = s->x->rows,
-                                            .width = s->x->cols,
-                                            .dtype = s->x->dtype,
-                                            .x = s->x->data,
-                                            .weight = s->w->data,
-                                            .dy = s->y->grad,
-                                            .mean = s->mean,
-                                            .rstd = s->rstd,
-                                            .dx = to,
-                                            .d_weight = s->w->needs_grad ? s->w->grad : NULL,
-                                            .d_bias = s->b->needs_grad ? s->b->grad : NULL}));
+  LRL_TRY(lrl_layer_norm_bwd(
+      tape->ctx, &(struct lrl_layer_norm_bwd_args){.n_tokens = s->x->rows,
+                                                   .width = s->x->cols,
+                                                   .dtype = s->x->dtype,
+                                                   .x = s->x->data,
+                                                   .weight = s->w->data,
+                                                   .dy = s->y->grad,
+                                                   .mean = s->mean,
+                                                   .rstd = s->rstd,
+                                                   .dx = to,
+                                                   .d_weight = lrl_param_grad(tape, s->w),
+                                                   .d_bias = lrl_param_grad(tape, s->b)}));
   if (dx == NULL)
     lrl_arena_reset(tape->arena, mark);
   return lrl_grad_end(tape, s->x, dx);
@@ -386,15 +386,15 @@ struct head_saved {
 static lrl_status head_back(struct lrl_tape *tape, void *saved) {
   struct head_saved *s = saved;
   void *dx = lrl_grad_begin(tape, s->x);
-  LRL_TRY(lrl_head_bwd(
-      tape->ctx, &(struct lrl_head_bwd_args){.n = s->x->rows,
-                                             .width = s->x->cols,
-                                             .dtype = s->x->dtype,
-                                             .x = s->x->data,
-                                             .weight = s->w->data,
-                                             .d_score = s->y->grad,
-                                             .dx = dx,
-                                             .d_weight = s->w->needs_grad ? s->w->grad : NULL}));
+  LRL_TRY(
+      lrl_head_bwd(tape->ctx, &(struct lrl_head_bwd_args){.n = s->x->rows,
+                                                          .width = s->x->cols,
+                                                          .dtype = s->x->dtype,
+                                                          .x = s->x->data,
+                                                          .weight = s->w->data,
+                                                          .d_score = s->y->grad,
+                                                          .dx = dx,
+                                                          .d_weight = lrl_param_grad(tape, s->w)}));
   return lrl_grad_end(tape, s->x, dx);
 }
 

@@ -203,15 +203,15 @@ struct patch_saved {
 static lrl_status vit_embed_back(struct lrl_tape *tape, void *saved) {
   struct patch_saved *s = saved;
   void *d = lrl_grad_begin(tape, s->patches);
-  LRL_TRY(lrl_vit_embed_bwd(tape->ctx, &(struct lrl_vit_embed_bwd_args){
-                                           .n = s->n,
-                                           .n_patches = s->patches->rows / s->n,
-                                           .width = s->y->cols,
-                                           .dtype = s->y->dtype,
-                                           .d_out = s->y->grad,
-                                           .d_patches = d,
-                                           .d_cls = s->cls->needs_grad ? s->cls->grad : NULL,
-                                           .d_pos = s->pos->needs_grad ? s->pos->grad : NULL}));
+  LRL_TRY(lrl_vit_embed_bwd(
+      tape->ctx, &(struct lrl_vit_embed_bwd_args){.n = s->n,
+                                                  .n_patches = s->patches->rows / s->n,
+                                                  .width = s->y->cols,
+                                                  .dtype = s->y->dtype,
+                                                  .d_out = s->y->grad,
+                                                  .d_patches = d,
+                                                  .d_cls = lrl_param_grad(tape, s->cls),
+                                                  .d_pos = lrl_param_grad(tape, s->pos)}));
   return lrl_grad_end(tape, s->patches, d);
 }
 

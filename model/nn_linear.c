@@ -83,14 +83,14 @@ static bool adjacent(int n, struct lrl_tensor *const *w) {
 static lrl_status bias_bwd(struct lrl_tape *tape, const struct linears_saved *s, int64_t col,
                            struct lrl_tensor *b) {
   struct lrl_tensor *y = s->y;
-  if (b == NULL || !b->needs_grad)
-    return LRL_OK;
+  float *db = lrl_param_grad(tape, b);
+  if (db == NULL)
+    return tape->status;
   if (b->cols == y->cols)
-    return lrl_colsum(tape->ctx, &(struct lrl_colsum_args){.n_tokens = y->rows,
-                                                           .width = y->cols,
-                                                           .dtype = y->dtype,
-                                                           .x = y->grad,
-                                                           .out = b->grad});
+    return lrl_colsum(
+        tape->ctx,
+        &(struct lrl_colsum_args){
+            .n_tokens = y->rows, .width = y->cols, .dtype = y->dtype, .x = y->grad, .out = db});
   /* A column slice: sum all columns aside, then add the slice. */
   size_t mark = lrl_arena_mark(tape->arena);
   float *all = lrl_tape_alloc(tape, (size_t)y->cols * sizeof *all);
@@ -102,7 +102,7 @@ static lrl_status bias_bwd(struct lrl_tape *tape, const struct linears_saved *s,
       &(struct lrl_colsum_args){
           .n_tokens = y->rows, .width = y->cols, .dtype = y->dtype, .x = y->grad, .out = all}));
   for (int64_t i = 0; i < b->cols; i++)
-    ((float *)b->grad)[i] += all[col + i];
+    db[i] += all[col + i];
   lrl_arena_reset(tape->arena, mark);
   return LRL_OK;
 }
@@ -112,12 +112,11 @@ static lrl_status linears_back(struct lrl_tape *tape, void *saved) {
   bool one = adjacent(s->n, s->w) && s->n > 1;
   int64_t col = 0;
   if (one)
-    LRL_TRY(part_bwd(tape, s->x, s->w[0], s->w[0]->needs_grad ? s->w[0]->grad : NULL, s->y->cols,
-                     s->y, 0));
+    LRL_TRY(part_bwd(tape, s->x, s->w[0], lrl_param_grad(tape, s->w[0]), s->y->cols, s->y, 0));
   for (int i = 0; i < s->n; i++) {
     if (!one)
-      LRL_TRY(part_bwd(tape, s->x, s->w[i], s->w[i]->needs_grad ? s->w[i]->grad : NULL,
-                       s->w[i]->rows, s->y, col));
+      LRL_TRY(
+          part_bwd(tape, s->x, s->w[i], lrl_param_grad(tape, s->w[i]), s->w[i]->rows, s->y, col));
     LRL_TRY(bias_bwd(tape, s, col, s->b[i]));
     col += s->w[i]->rows;
   }
@@ -214,7 +213,7 @@ void lrl_nn_linear_cross_entropy(struct lrl_tape *tape, struct lrl_tensor *x, st
       memset(xs.grad, 0, (size_t)(n * h * lrl_dtype_bytes(x->dtype)));
       xs.has_grad = true;
     }
-    lrl_tape_ok(tape, part_bwd(tape, &xs, w, w->needs_grad ? w->grad : NULL, vocab, &y, 0));
+    lrl_tape_ok(tape, part_bwd(tape, &xs, w, lrl_param_grad(tape, w), vocab, &y, 0));
   }
   lrl_arena_reset(tape->arena, mark);
 }

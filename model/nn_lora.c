@@ -88,8 +88,9 @@ static lrl_status dropped(struct lrl_tape *tape, const struct lora_saved *s, con
 static lrl_status weight_grad(struct lrl_tape *tape, const struct lora_saved *s,
                               struct lrl_tensor *weight, const void *d_out, int64_t ld_d_out,
                               const void *in) {
-  if (!weight->needs_grad)
-    return LRL_OK;
+  float *d_weight = lrl_param_grad(tape, weight);
+  if (d_weight == NULL)
+    return tape->status;
   return lrl_gemm(tape->ctx, &(struct lrl_gemm_args){.m = weight->rows,
                                                      .n = weight->cols,
                                                      .k = s->rows.n,
@@ -101,7 +102,7 @@ static lrl_status weight_grad(struct lrl_tape *tape, const struct lora_saved *s,
                                                      .ld_a = ld_d_out,
                                                      .ld_b = weight->cols,
                                                      .ld_c = weight->cols,
-                                                     .c = weight->grad,
+                                                     .c = d_weight,
                                                      .beta = 1.0f});
 }
 

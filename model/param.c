@@ -60,6 +60,13 @@ lrl_status lrl_param_set_alloc(struct lrl_param_set *set, struct lrl_arena *aren
     if ((u->data = lrl_arena_alloc(arena, bytes)) == NULL)
       return LRL_ERR_MEMORY;
     memset(u->data, 0, bytes);
+  }
+  return LRL_OK;
+}
+
+lrl_status lrl_param_set_alloc_grads(struct lrl_param_set *set, struct lrl_arena *arena) {
+  for (int i = 0; i < set->n_units; i++) {
+    struct lrl_param_unit *u = &set->units[i];
     if (!u->trainable)
       continue;
     if ((u->grad = lrl_arena_alloc(arena, (size_t)u->n * sizeof *u->grad)) == NULL)

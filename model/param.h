@@ -29,8 +29,11 @@ struct lrl_param_unit {
   int64_t n;       /* elements of the buffers, a multiple of 64; gaps hold zeros */
   lrl_dtype dtype; /* of data: LRL_F32 or LRL_BF16 */
   void *data;      /* [n] */
-  float *grad;     /* [n], NULL when frozen */
+  float *grad;     /* [n], NULL when frozen or when nobody made room for it */
   bool trainable;
+  /* Of the training pass under way, see lrl_unit_hooks. */
+  int uses;         /* begun and not yet gone back through */
+  bool touched;     /* something was added to grad */
   uint64_t version; /* >= 1; raised whenever data changes, so packed copies are re-made */
 };
 

@@ -16,8 +16,11 @@ int lrl_param_add(struct lrl_param_set *set, int unit, const char *name, int64_t
  * weights; RMSNorm weights and the GN vectors do decay (SPEC 5.8). */
 bool lrl_param_decays(const char *name);
 
-/* Data (zeros) of every unit and gradients (zeros) of the trainable ones, from `arena`. */
+/* Data (zeros) of every unit, from `arena`. */
 lrl_status lrl_param_set_alloc(struct lrl_param_set *set, struct lrl_arena *arena);
+/* Gradients (zeros) of the trainable units, from `arena`, where no optimizer makes room for them.
+ */
+lrl_status lrl_param_set_alloc_grads(struct lrl_param_set *set, struct lrl_arena *arena);
 /* Random values by (seed, parameter name). */
 lrl_status lrl_param_set_init(struct lrl_param_set *set, uint64_t seed);
 /* Copies `values` [p->n] into p, rounding to the unit's dtype; raises the unit's version. */

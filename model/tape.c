@@ -57,6 +57,7 @@ struct lrl_tensor *lrl_tensor_param(struct lrl_tape *tape, struct lrl_param_unit
                               .data = (char *)unit->data + p->offset * lrl_dtype_bytes(unit->dtype),
                               .grad = grads ? unit->grad + p->offset : NULL,
                               .version = unit->version,
+                              .unit = unit,
                           });
 }
 
@@ -81,7 +82,11 @@ void *lrl_tape_record(struct lrl_tape *tape, lrl_back *back, size_t bytes, struc
 }
 
 void lrl_tape_unit_begin(struct lrl_tape *tape, struct lrl_param_unit *unit) {
-  if (!tape->record || !unit->trainable || tape->unit_ready == NULL)
+  if (tape->hooks == NULL || !unit->trainable)
+    return;
+  if (!tape->replay)
+    unit->uses++;
+  if (!tape->record) /* the first run of a block that is recomputed */
     return;
   lrl_tape_record(tape, NULL, 0, NULL, NULL, NULL);
   if (tape->status == LRL_OK)
@@ -110,11 +115,24 @@ static void give_slot(struct lrl_tape *tape, size_t bytes, void *data) {
   tape->free_slots = s;
 }
 
+float *lrl_param_grad(struct lrl_tape *tape, struct lrl_tensor *p) {
+  if (p == NULL || !p->needs_grad)
+    return NULL;
+  if (tape->hooks != NULL && !p->unit->touched) {
+    p->unit->touched = true;
+    if (!lrl_tape_ok(tape, tape->hooks->touch(tape->hooks->user, p->unit)))
+      return NULL;
+  }
+  return p->grad;
+}
+
 void *lrl_grad_target(struct lrl_tape *tape, struct lrl_tensor *t, float *beta) {
   *beta = 1.0f;
   if (t == NULL || !t->needs_grad)
     return NULL;
-  if (t->is_param || t->has_grad)
+  if (t->is_param)
+    return lrl_param_grad(tape, t);
+  if (t->has_grad)
     return t->grad;
   *beta = 0.0f;
   t->grad = take_slot(tape, grad_bytes(t));
@@ -166,7 +184,8 @@ static bool has_work(const struct lrl_node *n) {
 lrl_status lrl_backward(struct lrl_tape *tape) {
   for (struct lrl_node *n = tape->last; n != NULL && tape->status == LRL_OK; n = n->prev) {
     if (n->unit_done != NULL) {
-      tape->unit_ready(tape->unit_ready_user, n->unit_done);
+      if (--n->unit_done->uses == 0)
+        lrl_tape_ok(tape, tape->hooks->done(tape->hooks->user, n->unit_done));
       continue;
     }
     if (has_work(n))
@@ -205,6 +224,7 @@ static lrl_status block_back(struct lrl_tape *tape, void *saved) {
   struct lrl_tape inner = *tape;
   inner.last = NULL;
   inner.free_slots = NULL;
+  inner.replay = true;
   size_t mark = lrl_arena_mark(tape->arena);
   struct lrl_tensor *out[4] = {0};
   b->fn(&inner, b->user, b->in, out);
@@ -225,6 +245,9 @@ void lrl_block(struct lrl_tape *tape, lrl_block_fn *fn, void *user, int n_in,
     fn(tape, user, in, out);
     return;
   }
+  struct lrl_tensor *kept[4] = {0}; /* in and out may be the same array */
+  for (int i = 0; i < n_in; i++)
+    kept[i] = in[i];
   struct lrl_tape inner = *tape;
   inner.record = inner.saw_trainable = false;
   /* The outputs' place is not known before fn ran; run it above a mark, then move them down. */
@@ -234,7 +257,7 @@ void lrl_block(struct lrl_tape *tape, lrl_block_fn *fn, void *user, int n_in,
     return;
   bool grads = inner.saw_trainable; /* a frozen block of frozen inputs is not gone back through */
   for (int i = 0; i < n_in; i++)
-    grads = grads || (in[i] != NULL && in[i]->needs_grad);
+    grads = grads || (kept[i] != NULL && kept[i]->needs_grad);
   tape->saw_trainable = tape->saw_trainable || inner.saw_trainable;
   struct lrl_tensor made[4];
   for (int i = 0; i < n_out; i++)
@@ -273,7 +296,7 @@ void lrl_block(struct lrl_tape *tape, lrl_block_fn *fn, void *user, int n_in,
   b->n_in = n_in;
   b->n_out = n_out;
   for (int i = 0; i < n_in; i++)
-    b->in[i] = in[i];
+    b->in[i] = kept[i];
   for (int i = 0; i < n_out; i++)
     b->out[i] = out[i];
 }

@@ -21,7 +21,8 @@ struct lrl_tensor {
   bool has_grad;      /* activation: grad holds a value */
   bool grad_borrowed; /* grad belongs to another tensor; never recycled through this one */
   void *data, *grad;
-  uint64_t version; /* parameters: see lrl_gemm_args.b_version */
+  uint64_t version;            /* parameters: see lrl_gemm_args.b_version */
+  struct lrl_param_unit *unit; /* parameters: the unit it is a view of */
 };
 
 struct lrl_tape;
@@ -32,7 +33,19 @@ struct lrl_node {
   struct lrl_node *prev;
   lrl_back *back;
   struct lrl_tensor *out[3];        /* activations produced here; NULL-padded */
-  struct lrl_param_unit *unit_done; /* set: this is the first use of the unit in forward order */
+  struct lrl_param_unit *unit_done; /* set: a use of the unit begins here */
+};
+
+/* Follows the gradients of trainable units through a training pass. Whoever sets it has zeroed
+ * `uses` and `touched` of all units before the forward. A failure ends the pass. */
+struct lrl_unit_hooks {
+  /* Before the pass adds to unit->grad for the first time. */
+  lrl_status (*touch)(void *user, struct lrl_param_unit *unit);
+  /* Going back, after the pass added to it for the last time: at most once, however often the unit
+   * was used and whether blocks were recomputed. Not called for a unit that is not used, or that
+   * no gradient reaches. */
+  lrl_status (*done)(void *user, struct lrl_param_unit *unit);
+  void *user;
 };
 
 struct lrl_tape {
@@ -44,10 +57,9 @@ struct lrl_tape {
                    */
   bool saw_trainable; /* a parameter that wants a gradient was used, recording or not */
   struct lrl_node *last;
-  struct lrl_grad_slot *free_slots; /* recycled gradient buffers */
-  /* Called going back when the gradient of a unit is complete (see lrl_tape_unit_begin). */
-  void (*unit_ready)(void *user, struct lrl_param_unit *unit);
-  void *unit_ready_user;
+  struct lrl_grad_slot *free_slots;   /* recycled gradient buffers */
+  const struct lrl_unit_hooks *hooks; /* NULL: nobody follows the units' gradients */
+  bool replay;                        /* runs a block again; its units were counted before */
 };
 
 void lrl_tape_init(struct lrl_tape *tape, struct lrl_ctx *ctx, struct lrl_arena *arena,
@@ -70,8 +82,8 @@ void *lrl_tape_alloc(struct lrl_tape *tape, size_t bytes);
  * out0..out2: activations produced, marked as needing gradients. */
 void *lrl_tape_record(struct lrl_tape *tape, lrl_back *back, size_t bytes, struct lrl_tensor *out0,
                       struct lrl_tensor *out1, struct lrl_tensor *out2);
-/* Marks that everything recorded so far does not use `unit`: going back past this point completes
- * its gradient and calls unit_ready. Call just before the unit's first use. */
+/* Call before each place that uses `unit`, for the hooks: everything between here and the next
+ * such call for this unit, or the end, is one use. */
 void lrl_tape_unit_begin(struct lrl_tape *tape, struct lrl_param_unit *unit);
 
 /* Keeps the first error. */
@@ -84,6 +96,8 @@ static inline bool lrl_tape_ok(struct lrl_tape *tape, lrl_status s) {
 /* Where to put a contribution to t's gradient: *beta is 0 for the first and 1 for later ones. NULL
  * when t needs none. */
 void *lrl_grad_target(struct lrl_tape *tape, struct lrl_tensor *t, float *beta);
+/* Where to add to a parameter's f32 gradient; NULL when it needs none. */
+float *lrl_param_grad(struct lrl_tape *tape, struct lrl_tensor *p);
 /* For backends ops that only overwrite: begin gives a buffer to overwrite, end adds it when t
  * already had a gradient. */
 void *lrl_grad_begin(struct lrl_tape *tape, struct lrl_tensor *t);
@@ -96,7 +110,8 @@ lrl_status lrl_backward(struct lrl_tape *tape);
 void lrl_grad_seed(struct lrl_tape *tape, struct lrl_tensor *t, const void *grad);
 
 /* A block: out[0..n_out) = fn(in[0..n_in)). With tape->recompute, only inputs and outputs stay in
- * memory and fn runs again going back. Entries of in may be NULL. At most 4 of each. */
+ * memory and fn runs again going back. Entries of in may be NULL; in and out may be one
+ * array. At most 4 of each. */
 typedef void lrl_block_fn(struct lrl_tape *tape, void *user, struct lrl_tensor **in,
                           struct lrl_tensor **out);
 void lrl_block(struct lrl_tape *tape, lrl_block_fn *fn, void *user, int n_in,

@@ -107,8 +107,9 @@ bool decoder_case_open(struct decoder_case *d, struct golden *g, const char *pat
     return false;
   d->output_unit = lrl_param_unit_add(&d->params, "output", dtype, trainable);
   lrl_param_add(&d->params, d->output_unit, "output.weight", c.vocab_size, c.hidden_size, 0.02f);
-  if (!golden_ok(g, name, "", lrl_param_set_alloc(&d->params, &d->weights)) || !load_weights(d) ||
-      !pack_inputs(d))
+  if (!golden_ok(g, name, "", lrl_param_set_alloc(&d->params, &d->weights)) ||
+      !golden_ok(g, name, "", lrl_param_set_alloc_grads(&d->params, &d->weights)) ||
+      !load_weights(d) || !pack_inputs(d))
     return false;
   g5_read_f32(&d->file, "/inputs/image_embeds", &d->image_embeds);
   return true;

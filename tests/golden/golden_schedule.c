@@ -201,6 +201,8 @@ static void decay_groups(struct golden *g, const char *path, const char *name) {
   size_t i;
   int status = m == NULL ? LRL_ERR_MEMORY : (int)lrl_vlm_init(m, &cfg);
   if (status == LRL_OK)
+    status = (int)lrl_param_set_alloc_grads(&m->params, &m->weights);
+  if (status == LRL_OK)
     status = (int)lrl_param_set_init(&m->params, 1);
   if (golden_ok(g, name, "", status)) {
     json_array_foreach(rows, i, json) {

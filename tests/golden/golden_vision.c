@@ -121,7 +121,8 @@ static void run_clip(struct golden *g, const char *path, const char *name) {
   if (golden_ok(g, name, "", lrl_ctx_init(&ctx, g->device, 0)) &&
       golden_ok(g, name, "", lrl_arena_init(&arena, "step memory", (size_t)16 << 30)) &&
       golden_ok(g, name, "", lrl_vit_build(&v, &cfg, "vision_model.", &c.params, LRL_F32, true)) &&
-      golden_ok(g, name, "", lrl_param_set_alloc(&c.params, &arena)) && load(&c))
+      golden_ok(g, name, "", lrl_param_set_alloc(&c.params, &arena)) &&
+      golden_ok(g, name, "", lrl_param_set_alloc_grads(&c.params, &arena)) && load(&c))
     run_tower(&c, &ctx, &arena, &v);
   lrl_vit_free(&v);
   lrl_param_set_free(&c.params);

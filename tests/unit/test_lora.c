@@ -48,6 +48,7 @@ static struct model *make(int64_t lora_r, lrl_dtype dtype, bool trainable) {
   assert_int_equal(lrl_arena_init(&m->steps, "steps", (size_t)1 << 28), LRL_OK);
   assert_int_equal(lrl_decoder_build(&m->decoder, &c, &m->params, dtype, trainable), LRL_OK);
   assert_int_equal(lrl_param_set_alloc(&m->params, &m->weights), LRL_OK);
+  assert_int_equal(lrl_param_set_alloc_grads(&m->params, &m->weights), LRL_OK);
   assert_int_equal(lrl_param_set_init(&m->params, SEED), LRL_OK);
   return m;
 }
