@@ -215,6 +215,7 @@ static hid_t make(struct lrl_checkpoint *k, struct lrl_dataset *d) {
   hid_t type = text ? text_type((size_t)d->bytes) : types[d->type];
   hid_t space = text ? H5Screate(H5S_SCALAR) : H5Screate_simple(d->ndim, dims, NULL);
   hid_t how = H5Pcreate(H5P_DATASET_CREATE);
+  H5Pset_obj_track_times(how, false); /* the same state gives the same bytes */
   H5Pset_layout(how, H5D_CONTIGUOUS);
   H5Pset_alloc_time(how, H5D_ALLOC_TIME_EARLY);
   H5Pset_fill_time(how, H5D_FILL_TIME_NEVER);

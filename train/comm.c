@@ -1,4 +1,5 @@
 #include "train/comm_impl.h"
+#include "train/window.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -21,6 +22,7 @@ lrl_status lrl_comm_failed(int code, const char *call) {
 }
 
 int lrl_comm_rank(const struct lrl_comm *c) { return c == NULL ? 0 : c->rank; }
+bool lrl_comm_shares_memory(const struct lrl_comm *c) { return c != NULL && c->shared; }
 int lrl_comm_size(const struct lrl_comm *c) { return c == NULL ? 1 : c->size; }
 
 /* ---- start and end ---- */
@@ -69,6 +71,34 @@ static lrl_status join(struct lrl_comm *c) {
   return LRL_OK;
 }
 
+/* Finds out whether the ranks can share memory, by doing it: containers on one host may not. */
+static lrl_status meet(struct lrl_comm *c, bool no_shared) {
+  MPI_Comm local;
+  MPI_Request request;
+  int n = 0, apart = no_shared;
+  LRL_MPI(MPI_Comm_split_type(c->mpi, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &local));
+  LRL_MPI(MPI_Comm_size(local, &n));
+  LRL_MPI(MPI_Comm_free(&local));
+  apart = apart || n != c->size;
+  LRL_MPI(MPI_Iallreduce(MPI_IN_PLACE, &apart, 1, MPI_INT, MPI_MAX, c->mpi, &request));
+  LRL_TRY(lrl_comm_wait(c, &request, "the other ranks to start"));
+  if (apart)
+    return LRL_OK;
+  struct lrl_window w;
+  if (lrl_window_create(c, sizeof(int), &w) != LRL_OK) {
+    lrl_error_clear();
+    return LRL_OK;
+  }
+  lrl_window_destroy(&w);
+  int pid = getpid();
+  if ((c->pids = malloc((size_t)c->size * sizeof *c->pids)) == NULL)
+    return LRL_FAIL(LRL_ERR_MEMORY, "no memory for %d ranks", c->size);
+  LRL_MPI(MPI_Iallgather(&pid, 1, MPI_INT, c->pids, 1, MPI_INT, c->mpi, &request));
+  LRL_TRY(lrl_comm_wait(c, &request, "the other ranks to start"));
+  c->shared = true;
+  return LRL_OK;
+}
+
 lrl_status lrl_comm_create_with(const struct lrl_comm_options *options, struct lrl_comm **out) {
   *out = NULL;
   struct lrl_comm *c = calloc(1, sizeof *c);
@@ -78,6 +108,8 @@ lrl_status lrl_comm_create_with(const struct lrl_comm_options *options, struct l
                          .mpi = MPI_COMM_NULL,
                          .timeout_s = options->timeout_s > 0 ? options->timeout_s : 1800};
   lrl_status s = launched() ? join(c) : LRL_OK;
+  if (s == LRL_OK && c->size > 1)
+    s = meet(c, options->no_shared);
   if (s == LRL_OK && srun_tasks() > 1 && c->size == 1)
     s = LRL_FAIL(LRL_ERR_COMM,
                  "srun started %d tasks but MPI sees one; try srun --mpi=pmix, or mpirun",

@@ -32,6 +32,9 @@ void lrl_comm_destroy(struct lrl_comm *c);
 int lrl_comm_rank(const struct lrl_comm *c);
 int lrl_comm_size(const struct lrl_comm *c);
 
+/* Whether all ranks run on one host and can map each other's memory. */
+bool lrl_comm_shares_memory(const struct lrl_comm *c);
+
 /* x[n] summed over ranks, in place: added in rank order, so that every rank and every run gets the
  * same bits. For statistics; gradients go through train/shard.h. */
 lrl_status lrl_comm_sum_f64(struct lrl_comm *c, double *x, int64_t n);

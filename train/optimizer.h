@@ -8,18 +8,20 @@
 #ifndef LRL_OPTIMIZER_H
 #define LRL_OPTIMIZER_H
 #include "model/tape.h"
-#include "train/comm.h"
+#include "train/shard.h"
 
 struct lrl_optimizer_options {
   double beta1, beta2, eps, weight_decay;
   double max_grad_norm; /* 0: no clipping */
   int zero_stage;       /* 0, 1 or 2; changes memory and traffic only */
 };
+/* Points into itself: it stays where it was initialised. */
 struct lrl_optimizer {
   struct lrl_optimizer_options options;
   struct lrl_ctx *ctx;
   struct lrl_param_set *params;
   struct lrl_comm *comm;
+  struct lrl_shard shard;
   float *m[LRL_MAX_UNITS], *v[LRL_MAX_UNITS];
   float *master[LRL_MAX_UNITS]; /* f32 weights; the unit's own data when that is f32 */
   int64_t step;                 /* updates made */
