@@ -98,6 +98,15 @@ struct lrl_tensor *lrl_nn_mean_pool(struct lrl_tape *tape, struct lrl_tensor *x,
 void lrl_nn_linear_cross_entropy(struct lrl_tape *tape, struct lrl_tensor *x, struct lrl_tensor *w,
                                  const int32_t *target, float weight, double *loss_sum);
 
+/* f32 log-probabilities [t, 1] of target[t] (-100: 0, no gradient) under softmax(x W^T /
+ * temperature), and with `entropy` not NULL the entropies of those distributions [t, 1]; see
+ * lrl_logprob_fwd_args. In chunks of rows, recomputed going back: 8 t h V flops in all. A row's
+ * bits do not depend on the other rows, so that rollout and training agree exactly. `target` must
+ * live until the tape has gone back. */
+struct lrl_tensor *lrl_nn_linear_logprob(struct lrl_tape *tape, struct lrl_tensor *x,
+                                         struct lrl_tensor *w, const int32_t *target,
+                                         float temperature, struct lrl_tensor **entropy);
+
 #ifdef __cplusplus
 }
 #endif
