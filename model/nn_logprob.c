@@ -14,8 +14,8 @@ struct logprob_saved {
   float *lse; /* [rows] */
 };
 
-static char *row_of(const struct lrl_tensor *x, const void *data, int64_t row) {
-  return (char *)(uintptr_t)data + row * x->cols * lrl_dtype_bytes(x->dtype);
+static char *row_of(const struct lrl_tensor *x, void *data, int64_t row) {
+  return (char *)data + row * x->cols * lrl_dtype_bytes(x->dtype);
 }
 static float *from(const struct lrl_tensor *t, int64_t row) {
   return t == NULL ? NULL : (float *)t->data + row;
