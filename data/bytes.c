@@ -50,19 +50,22 @@ static lrl_status read_gz(gzFile f, const char *path, struct lrl_buffer *b, size
   return LRL_OK;
 }
 
-static lrl_status check_regular(const char *path) {
+static lrl_status check_regular(const char *path, int64_t max_bytes) {
   struct stat st;
   if (stat(path, &st) != 0)
     return LRL_FAIL(LRL_ERR_IO, "cannot read %s: %s", path, strerror(errno));
   if (!S_ISREG(st.st_mode))
     return LRL_FAIL(LRL_ERR_IO, "cannot read %s: not a regular file", path);
+  if (st.st_size > max_bytes)
+    return LRL_FAIL(LRL_ERR_IO, "cannot read %s: it has %lld bytes, more than %lld", path,
+                    (long long)st.st_size, (long long)max_bytes);
   return LRL_OK;
 }
 
 lrl_status lrl_file_read(const char *path, char **out, size_t *n_bytes) {
   struct lrl_buffer b = {0};
   *out = NULL;
-  LRL_TRY(check_regular(path));
+  LRL_TRY(check_regular(path, INT64_MAX));
   gzFile f = gzopen(path, "rb");
   if (f == NULL)
     return LRL_FAIL(LRL_ERR_IO, "cannot read %s: %s", path, strerror(errno));
@@ -72,13 +75,18 @@ lrl_status lrl_file_read(const char *path, char **out, size_t *n_bytes) {
     lrl_buffer_free(&b);
     return status;
   }
+  static const char mark[3] = {'\xef', '\xbb', '\xbf'};
+  if (*n_bytes >= sizeof mark && memcmp(b.data, mark, sizeof mark) == 0) {
+    *n_bytes -= sizeof mark;
+    memmove(b.data, (char *)b.data + sizeof mark, *n_bytes + 1);
+  }
   *out = b.data;
   return LRL_OK;
 }
 
 lrl_status lrl_file_read_raw(const char *path, char **out, size_t *n_bytes) {
   *out = NULL;
-  LRL_TRY(check_regular(path));
+  LRL_TRY(check_regular(path, LRL_FILE_RAW_MAX));
   FILE *f = fopen(path, "rb");
   if (f == NULL)
     return LRL_FAIL(LRL_ERR_IO, "cannot read %s: %s", path, strerror(errno));

@@ -12,10 +12,12 @@ struct lrl_buffer {
 lrl_status lrl_buffer_reserve(struct lrl_buffer *b, size_t bytes);
 void lrl_buffer_free(struct lrl_buffer *b);
 
-/* Reads a file; a gzip file is unpacked. *out is malloc'ed with a 0 byte behind the *n_bytes of
- * content; free() it. LRL_ERR_IO or LRL_ERR_FORMAT (damaged gzip) name the file. */
+/* Reads a text file; a gzip file is unpacked and a UTF-8 byte order mark dropped. *out is malloc'ed
+ * with a 0 byte behind the *n_bytes of content; free() it. LRL_ERR_IO or LRL_ERR_FORMAT (damaged
+ * gzip) name the file. */
 lrl_status lrl_file_read(const char *path, char **out, size_t *n_bytes);
-/* The same without unpacking, for images. */
+/* The bytes as they are, at most LRL_FILE_RAW_MAX of them. */
+#define LRL_FILE_RAW_MAX ((int64_t)1 << 30)
 lrl_status lrl_file_read_raw(const char *path, char **out, size_t *n_bytes);
 
 /* `path` when it is absolute or root is NULL or "", else root/path; malloc'ed, free() it; NULL (and

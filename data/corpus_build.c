@@ -102,6 +102,9 @@ static lrl_status store_image(struct builder *b, const char *bytes, size_t n,
   return index_add(&b->images, key, row);
 }
 
+/* Far above any setting of the tiling (SPEC 3), far below what overflows. */
+enum { MAX_TILES = 4096 };
+
 /* Image k: its grid and token count; the bytes are kept. */
 static lrl_status take_image(struct builder *b, struct lrl_pair *p, int64_t k) {
   struct lrl_image_grid *g = (struct lrl_image_grid *)b->grids.data + k;
@@ -112,6 +115,9 @@ static lrl_status take_image(struct builder *b, struct lrl_pair *p, int64_t k) {
   lrl_status status = lrl_file_read_raw(path, &bytes, &n);
   if (status == LRL_OK)
     status = b->opt->images->grid(b->opt->images->user, bytes, n, p->n_images, g);
+  if (status == LRL_OK && (g->rows < 1 || g->cols < 1 || g->rows > MAX_TILES / g->cols))
+    status = LRL_FAIL(LRL_ERR_FORMAT, "%s: an image of %d x %d tiles cannot be used", p->images[k],
+                      (int)g->rows, (int)g->cols);
   if (status != LRL_OK)
     status = aside_from_error(p, LRL_ASIDE_IMAGE, status);
   else

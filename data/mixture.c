@@ -23,11 +23,12 @@ static lrl_status add_line(struct lrl_mixture *m, const char *file, int64_t line
     return LRL_OK;
   char *blank = strrchr(text, ' '), *end = NULL;
   double number = blank == NULL ? NAN : strtod(blank + 1, &end);
-  if (blank == NULL || blank == text || end == blank + 1 || *end != '\0' || !isfinite(number) ||
-      number <= 0)
-    return LRL_FAIL(LRL_ERR_FORMAT,
-                    "%s, line %lld: expected \"<json path> <number above 0>\", found \"%.80s\"",
-                    file, (long long)line, text);
+  if (blank == NULL || blank == text || end == blank + 1 || *end != '\0' || !(number > 0) ||
+      number > 1e9)
+    return LRL_FAIL(
+        LRL_ERR_FORMAT,
+        "%s, line %lld: expected \"<json path> <number above 0, at most 1e9>\", found \"%.80s\"",
+        file, (long long)line, text);
   while (blank > text && blank[-1] == ' ')
     blank--;
   *blank = '\0';
@@ -54,6 +55,8 @@ lrl_status lrl_mixture_read(const char *path, bool given_num, struct lrl_mixture
   *out = (struct lrl_mixture){0};
   lrl_status status;
   LRL_TRY_GOTO(lrl_file_read(path, &text, &n_bytes));
+  if (strlen(text) != n_bytes)
+    LRL_TRY_GOTO(LRL_FAIL(LRL_ERR_FORMAT, "%s holds a byte 0: it is not a text file", path));
   folder = lrl_path_folder(path);
   if (folder == NULL)
     LRL_TRY_GOTO(LRL_ERR_MEMORY);

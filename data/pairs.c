@@ -22,6 +22,7 @@ void lrl_pair_set_aside(struct lrl_pair *pair, enum lrl_aside reason, const char
   pair->aside = reason;
   vsnprintf(pair->detail, sizeof pair->detail, fmt, args);
   va_end(args);
+  lrl_one_line(pair->detail);
 }
 
 /* One row's pair with the storage of its arrays, which is reused from row to row. */
@@ -75,8 +76,11 @@ static lrl_status read_object(struct reader *r, const json_t *row, struct lrl_ro
   LRL_TRY(lrl_row_images(images, &r->images, &p->n_images, e));
   p->images = r->images.data;
   const json_t *margin = json_object_get(row, "margin");
-  if (json_is_number(margin))
-    p->margin = (float)json_number_value(margin);
+  if (margin != NULL && !json_is_null(margin)) {
+    p->margin = json_is_number(margin) ? (float)json_number_value(margin) : INFINITY;
+    if (!isfinite(p->margin))
+      lrl_row_fail(e, "margin is not a number that a float can hold");
+  }
   if (!e->set)
     LRL_TRY(read_side(row, "conversations_a", "chosen", &r->chosen, &p->n_chosen, e));
   if (!e->set)

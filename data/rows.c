@@ -13,6 +13,7 @@ void lrl_row_fail(struct lrl_row_error *e, const char *fmt, ...) {
   e->set = true;
   vsnprintf(e->text, sizeof e->text, fmt, args);
   va_end(args);
+  lrl_one_line(e->text);
 }
 
 const json_t *lrl_row_either(const json_t *object, const char *a, const char *b) {

@@ -16,6 +16,7 @@ lrl_status lrl_fail_at(const char *file, int line, lrl_status code, const char *
   va_start(ap, fmt);
   vsnprintf(error_text, sizeof error_text, fmt, ap);
   va_end(ap);
+  lrl_one_line(error_text);
   const char *base = strrchr(file, '/');
   snprintf(error_where, sizeof error_where, "%s:%d", base ? base + 1 : file, line);
   return code;
@@ -27,6 +28,12 @@ const char *lrl_last_error_where(void) { return error_where; }
 void lrl_error_clear(void) {
   error_text[0] = '\0';
   error_where[0] = '\0';
+}
+
+void lrl_one_line(char *text) {
+  for (; *text != '\0'; text++)
+    if ((unsigned char)*text < 0x20 || *text == 0x7f)
+      *text = '?';
 }
 
 void lrl_assert_failed(const char *file, int line, const char *cond) {

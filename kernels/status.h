@@ -43,6 +43,9 @@ const char *lrl_last_error(void);
 /* "file.c:123" of that failure, for debug logs. */
 const char *lrl_last_error_where(void);
 void lrl_error_clear(void);
+/* Control characters, which a user's paths and texts may hold, become '?'; messages are one line.
+ */
+void lrl_one_line(char *text);
 
 #define LRL_TRY(expr)                                                                              \
   do {                                                                                             \

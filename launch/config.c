@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <yaml.h>
 
 /* ---- YAML ---- */
@@ -21,8 +22,14 @@ static lrl_status fail_at(const struct reader *r, const yaml_event_t *e, const c
 }
 
 static lrl_status next(struct reader *r, yaml_event_t *e) {
-  if (yaml_parser_parse(&r->parser, e))
-    return LRL_OK;
+  if (yaml_parser_parse(&r->parser, e)) {
+    if (e->type != YAML_SCALAR_EVENT ||
+        strlen((const char *)e->data.scalar.value) == e->data.scalar.length)
+      return LRL_OK;
+    lrl_status s = fail_at(r, e, "a key or value holds the character U+0000");
+    yaml_event_delete(e);
+    return s;
+  }
   return LRL_FAIL(LRL_ERR_FORMAT, "%s:%zu: %s", r->file, r->parser.problem_mark.line + 1,
                   r->parser.problem ? r->parser.problem : "the YAML text is damaged");
 }
@@ -128,6 +135,11 @@ lrl_status lrl_config_load(const struct lrl_option_table *t, void *out, const ch
   FILE *f = fopen(yaml_path, "rb");
   if (f == NULL)
     return LRL_FAIL(LRL_ERR_IO, "cannot open the config %s: %s", yaml_path, strerror(errno));
+  struct stat st;
+  if (fstat(fileno(f), &st) != 0 || S_ISDIR(st.st_mode)) {
+    fclose(f);
+    return LRL_FAIL(LRL_ERR_IO, "cannot open the config %s: it is a folder", yaml_path);
+  }
   struct reader r = {.table = t, .out = out, .file = yaml_path};
   lrl_status s = LRL_ERR_MEMORY;
   if (yaml_parser_initialize(&r.parser)) {

@@ -1,5 +1,6 @@
 #include "train/options.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -52,13 +53,13 @@ lrl_status lrl_config_find(const struct lrl_option_table *t, const char *path, c
       nearest = known;
     }
   }
-  return LRL_FAIL(LRL_ERR_ARG, "%s: unknown key '%s'; the nearest known key is '%s'", where, path,
-                  nearest);
+  return LRL_FAIL(LRL_ERR_ARG, "%s: unknown key '%.200s'; the nearest known key is '%s'", where,
+                  path, nearest);
 }
 
 static lrl_status bad(const struct lrl_option *o, const char *value, const char *where,
                       const char *want) {
-  return LRL_FAIL(LRL_ERR_ARG, "%s: %s must be %s, not '%s'", where, o->path, want, value);
+  return LRL_FAIL(LRL_ERR_ARG, "%s: %s must be %s, not '%.200s'", where, o->path, want, value);
 }
 
 static lrl_status in_range(const struct lrl_option *o, double v, const char *value,
@@ -102,14 +103,14 @@ lrl_status lrl_config_set(const struct lrl_option_table *t, void *out, const cha
     return LRL_OK;
   case LRL_OPTION_INT: {
     long long v = strtoll(value, &end, 10);
-    if (end == value || *end != '\0' || errno != 0)
+    if (end == value || isspace((unsigned char)*value) || *end != '\0' || errno != 0)
       return bad(o, value, where, "a whole number");
     *(int64_t *)field(o, out) = v;
     return in_range(o, (double)v, value, where);
   }
   case LRL_OPTION_FLOAT: {
     double v = strtod(value, &end);
-    if (end == value || *end != '\0' || !isfinite(v))
+    if (end == value || isspace((unsigned char)*value) || *end != '\0' || !isfinite(v))
       return bad(o, value, where, "a number");
     *(double *)field(o, out) = v;
     return in_range(o, v, value, where);
@@ -139,7 +140,7 @@ lrl_status lrl_config_override(const struct lrl_option_table *t, void *out,
   const char *eq = strchr(assignment, '=');
   char path[128];
   if (eq == NULL || eq == assignment || (size_t)(eq - assignment) >= sizeof path)
-    return LRL_FAIL(LRL_ERR_ARG, "command line: '%s' is not of the form key=value", assignment);
+    return LRL_FAIL(LRL_ERR_ARG, "command line: '%.200s' is not of the form key=value", assignment);
   memcpy(path, assignment, (size_t)(eq - assignment));
   path[eq - assignment] = '\0';
   return lrl_config_set(t, out, path, eq + 1, "command line");

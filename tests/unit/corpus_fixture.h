@@ -95,7 +95,7 @@ static struct lrl_corpus_options fx_options(void) {
       .check_data = true};
 }
 
-static struct lrl_corpus *fx_build(const char *path, const struct lrl_corpus_options *o) {
+static inline struct lrl_corpus *fx_build(const char *path, const struct lrl_corpus_options *o) {
   struct lrl_corpus_source s = {.path = path};
   struct lrl_corpus *c;
   lrl_status status = lrl_corpus_build(&s, 1, o, &c);
@@ -106,7 +106,7 @@ static struct lrl_corpus *fx_build(const char *path, const struct lrl_corpus_opt
 }
 
 /* Source file with n pairs; pair i has an image when with_images. */
-static const char *fx_pairs_file(const char *name, int n, bool with_images) {
+static inline const char *fx_pairs_file(const char *name, int n, bool with_images) {
   static char text[1 << 17];
   size_t at = 0;
   if (with_images)
