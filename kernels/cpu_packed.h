@@ -3,6 +3,9 @@
 #ifndef LRL_CPU_PACKED_H
 #define LRL_CPU_PACKED_H
 #include "kernels/backend.h"
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 struct lrl_packed {
   const void *source; /* with the sizes below: the key */
@@ -20,4 +23,8 @@ void lrl_packed_destroy(struct lrl_ctx *ctx);
  * caller fills it and sets `version` when that is not a->b_version. Errors: LRL_ERR_MEMORY. */
 lrl_status lrl_packed_get(struct lrl_ctx *ctx, const struct lrl_gemm_args *a, size_t bytes,
                           struct lrl_packed **out);
+
+#ifdef __cplusplus
+}
+#endif
 #endif

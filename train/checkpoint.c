@@ -136,6 +136,7 @@ static lrl_status share_bytes(struct lrl_checkpoint *k, lrl_status s, char **out
   if (*out == NULL && (*out = malloc((size_t)*n + 1)) == NULL)
     s = LRL_FAIL(LRL_ERR_MEMORY, "no memory for %llu bytes of %s", (unsigned long long)*n, k->path);
   LRL_TRY(lrl_comm_agree(k->comm, s));
+  LRL_ASSERT(*out != NULL); /* lrl_comm_agree fails where this rank failed */
   (*out)[*n] = '\0';
   return lrl_comm_broadcast(k->comm, *out, (size_t)*n, 0);
 }

@@ -52,7 +52,7 @@ static lrl_status list(const char *dir, const char *suffix, struct found **out, 
     }
     *out = more;
     (*out)[*n].step = step;
-    strcpy((*out)[(*n)++].name, e->d_name);
+    memcpy((*out)[(*n)++].name, e->d_name, strlen(e->d_name) + 1);
   }
   closedir(d);
   if (*n > 0)

@@ -39,14 +39,14 @@ CPU_INLINE void from_rows(const struct gemm_source *x, uint32_t *panel, int widt
       quad r[4];
       for (int i = 0; i < 4; i++)
         memcpy(&r[i], at + (l + i) * x->ld * e + k * 4, sizeof r[i]);
-      const quad a = __builtin_shuffle(r[0], r[1], (quad){0, 4, 1, 5});
-      const quad b = __builtin_shuffle(r[2], r[3], (quad){0, 4, 1, 5});
-      const quad c = __builtin_shuffle(r[0], r[1], (quad){2, 6, 3, 7});
-      const quad d = __builtin_shuffle(r[2], r[3], (quad){2, 6, 3, 7});
-      put(panel, width, k, l, (quad)__builtin_shuffle((pair)a, (pair)b, (pair){0, 2}), widen);
-      put(panel, width, k + 1, l, (quad)__builtin_shuffle((pair)a, (pair)b, (pair){1, 3}), widen);
-      put(panel, width, k + 2, l, (quad)__builtin_shuffle((pair)c, (pair)d, (pair){0, 2}), widen);
-      put(panel, width, k + 3, l, (quad)__builtin_shuffle((pair)c, (pair)d, (pair){1, 3}), widen);
+      const quad a = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5);
+      const quad b = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5);
+      const quad c = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7);
+      const quad d = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
+      put(panel, width, k, l, (quad)__builtin_shufflevector((pair)a, (pair)b, 0, 2), widen);
+      put(panel, width, k + 1, l, (quad)__builtin_shufflevector((pair)a, (pair)b, 1, 3), widen);
+      put(panel, width, k + 2, l, (quad)__builtin_shufflevector((pair)c, (pair)d, 0, 2), widen);
+      put(panel, width, k + 3, l, (quad)__builtin_shufflevector((pair)c, (pair)d, 1, 3), widen);
     }
   for (; k * 4 < depth * e; k++) /* the last word of an odd depth is half a word */
     for (int l = 0; l < lanes; l++) {
