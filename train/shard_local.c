@@ -54,6 +54,7 @@ lrl_status lrl_shard_local_init(struct lrl_shard *s) {
   if (l == NULL || l->from == NULL || l->to == NULL)
     status = LRL_FAIL(LRL_ERR_MEMORY, "no memory for sharding");
   LRL_TRY(lrl_comm_agree(s->comm, status));
+  LRL_ASSERT(l != NULL); /* lrl_comm_agree fails where this rank failed */
   int64_t n = lrl_shard_layout(s, l->grad_at), lo, hi;
   const int rank = lrl_comm_rank(s->comm);
   for (int i = 0; s->stage == 2 && i < s->n; i++) {

@@ -94,7 +94,7 @@ static void close_model(struct model *m) {
 static double micro_batch(struct model *m, const struct options *o, int step, int pair, int pairs,
                           bool last) {
   enum { LENGTH = 5 };
-  struct lrl_rng rng = lrl_rng_make(99, LRL_RNG_TEST, (uint64_t)(step * 100 + pair));
+  struct lrl_rng rng = lrl_rng_make(99, LRL_RNG_TEST, (uint64_t)step * 100 + (uint64_t)pair);
   const bool image = (step + pair) % 3 == 0;
   const int32_t one = 1;
   const int n_image = image ? (int)lrl_vlm_image_tokens(&m->vlm.cfg.vit, 1, 1) : 0;

@@ -77,7 +77,8 @@ static void compare(struct lrl_ctx *ctx, lrl_dtype t, struct heads h, int64_t at
                                                      used, q + at, k_pages, v_pages, got + at}),
         LRL_OK);
   }
-  if (memcmp(want + PROMPT * wq * size, got + PROMPT * wq * size, (size_t)(ANSWER * wq * size))) {
+  if (memcmp(want + PROMPT * wq * size, got + PROMPT * wq * size, (size_t)(ANSWER * wq * size)) !=
+      0) {
     printf("%s, %d threads, %s, heads %d/%d of %d, %d at once: bits differ\n", ctx->backend->name,
            ctx->n_threads, lrl_dtype_name(t), (int)h.q, (int)h.kv, (int)h.d, (int)at_once);
     fail();
