@@ -136,3 +136,26 @@ char *lrl_path_folder(const char *path) {
     return copy(".", 1, "");
   return copy(path, slash == path ? 1 : (size_t)(slash - path), "");
 }
+
+lrl_status lrl_folder_make(const char *path) {
+  if (path[0] == '\0')
+    return LRL_FAIL(LRL_ERR_IO, "the name of the folder to make is empty");
+  char *part = copy(NULL, 0, path);
+  if (part == NULL)
+    return LRL_ERR_MEMORY;
+  lrl_status status = LRL_OK;
+  for (char *p = part + 1; status == LRL_OK; p++) {
+    char c = *p;
+    if (c != '/' && c != '\0')
+      continue;
+    *p = '\0';
+    struct stat st;
+    if (mkdir(part, 0777) != 0 && (errno != EEXIST || stat(part, &st) != 0 || !S_ISDIR(st.st_mode)))
+      status = LRL_FAIL(LRL_ERR_IO, "cannot make the folder %s: %s", part, strerror(errno));
+    if (c == '\0')
+      break;
+    *p = c;
+  }
+  free(part);
+  return status;
+}

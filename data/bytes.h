@@ -20,6 +20,9 @@ lrl_status lrl_file_read(const char *path, char **out, size_t *n_bytes);
 #define LRL_FILE_RAW_MAX ((int64_t)1 << 30)
 lrl_status lrl_file_read_raw(const char *path, char **out, size_t *n_bytes);
 
+/* Makes a folder and those above it; fine when they are there. LRL_ERR_IO names the one. */
+lrl_status lrl_folder_make(const char *path);
+
 /* `path` when it is absolute or root is NULL or "", else root/path; malloc'ed, free() it; NULL (and
  * LRL_ERR_MEMORY recorded) without memory. */
 char *lrl_path_join(const char *root, const char *path);

@@ -10,6 +10,7 @@ static const struct {
 } commands[] = {
     {"reward", "train a Bradley-Terry reward model on preference pairs", lrl_command_reward},
     {"score", "score, compare or rank chats with a trained reward model", lrl_command_score},
+    {"data", "write a synthetic corpus; pack and inspect preference data", lrl_command_data},
     {"doctor", "what this machine and this build can do", lrl_command_doctor},
     {"bench", "time a training step against the machine's measured peak", lrl_command_bench},
 };

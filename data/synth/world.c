@@ -1,0 +1,85 @@
+/* Items by domain, split and index. */
+#include "data/synth/synth.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <zlib.h>
+
+static const struct {
+  const char *name;
+  lrl_synth_fn *draw;
+} domains[LRL_SYNTH_DOMAINS] = {
+    {"counting", lrl_synth_counting},     {"relation", lrl_synth_relation},
+    {"chart", lrl_synth_chart},           {"receipt", lrl_synth_receipt},
+    {"arithmetic", lrl_synth_arithmetic}, {"instruct", lrl_synth_instruct},
+    {"video", lrl_synth_video},
+};
+
+const char *lrl_synth_domain_name(enum lrl_synth_domain d) { return domains[d].name; }
+
+const char *lrl_synth_split_name(enum lrl_synth_split s) {
+  return s == LRL_SYNTH_TRAIN ? "train" : "validation";
+}
+
+lrl_status lrl_synth_domains_parse(const char *list, uint32_t *set) {
+  *set = 0;
+  for (const char *at = list, *end; *at != '\0'; at = *end == ',' ? end + 1 : end) {
+    end = at + strcspn(at, ",");
+    uint32_t bit = 0;
+    for (int i = 0; i < LRL_SYNTH_DOMAINS; i++)
+      if (strlen(domains[i].name) == (size_t)(end - at) &&
+          memcmp(domains[i].name, at, (size_t)(end - at)) == 0)
+        bit = 1U << i;
+    if (bit == 0)
+      return LRL_FAIL(LRL_ERR_ARG,
+                      "there is no domain '%.*s'; the domains are counting, relation, chart, "
+                      "receipt, arithmetic, instruct, video",
+                      (int)(end - at), at);
+    *set |= bit;
+  }
+  return *set != 0 ? LRL_OK : LRL_FAIL(LRL_ERR_ARG, "no domain is named");
+}
+
+/* One scene in five is for validation. */
+static bool is_of(enum lrl_synth_split split, uint64_t key) {
+  return (key % 5 == 0) == (split == LRL_SYNTH_VALIDATION);
+}
+
+static bool fits(const struct lrl_synth_item *item, enum lrl_synth_split split) {
+  uint64_t key = 0;
+  for (int i = 0; i < item->n_images; i++) {
+    const struct lrl_canvas *c = &item->image[i];
+    key = crc32_z(key, c->rgb, (size_t)c->width * (size_t)c->height * 3);
+  }
+  if (item->n_images > 0)
+    return is_of(split, key);
+  return is_of(split, crc32_z(0, (const Bytef *)&item->scene, sizeof item->scene)) &&
+         is_of(split, crc32_z(0, (const Bytef *)&item->twin, sizeof item->twin));
+}
+
+static void clear(struct lrl_synth_item *item) {
+  json_decref(item->gold);
+  item->gold = NULL;
+  item->n_images = 0;
+  item->scene = item->twin = 0;
+}
+
+lrl_status lrl_synth_item_draw(uint64_t seed, int32_t unit, enum lrl_synth_domain domain,
+                               enum lrl_synth_split split, int64_t index,
+                               struct lrl_synth_item *item) {
+  uint64_t stream = (uint64_t)domain << 48 | (uint64_t)split << 47 | (uint64_t)index;
+  struct lrl_synth_draw d = {lrl_rng_make(seed, LRL_RNG_SYNTH, stream), unit};
+  do {
+    clear(item);
+    LRL_TRY(domains[domain].draw(&d, item));
+    if (item->gold == NULL)
+      return LRL_FAIL(LRL_ERR_MEMORY, "no memory for a synthetic pair");
+  } while (!fits(item, split));
+  return LRL_OK;
+}
+
+void lrl_synth_item_free(struct lrl_synth_item *item) {
+  clear(item);
+  for (int i = 0; i < 2; i++)
+    lrl_canvas_free(&item->image[i]);
+}

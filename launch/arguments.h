@@ -1,0 +1,13 @@
+/* Command-line arguments of the commands that have no config file. */
+#ifndef LRL_ARGUMENTS_H
+#define LRL_ARGUMENTS_H
+#include "launch/config.h"
+
+/* Sets `out` (the struct the table describes) to the defaults, then reads "--key value",
+ * "--key=value" and, for a bool, "--key". Arguments without "--" and all after "--" are moved to
+ * the front of argv in order and counted in *n_rest. LRL_ERR_ARG names the argument. */
+lrl_status lrl_arguments_parse(const struct lrl_option_table *t, void *out, int argc, char **argv,
+                               int *n_rest);
+/* Whether --help or -h is among them. */
+bool lrl_arguments_help(int argc, char **argv);
+#endif

@@ -1,0 +1,249 @@
+/* `laurel data synth|pack|inspect` */
+#include "data/corpus.h"
+#include "data/synth/synth.h"
+#include "data/text.h"
+#include "launch/arguments.h"
+#include "launch/commands.h"
+
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- synth ---- */
+
+struct synth_options {
+  char out[LRL_OPTION_TEXT], size[LRL_OPTION_TEXT], domains[LRL_OPTION_TEXT];
+  int64_t seed, validation, tile;
+};
+#define AT(f) offsetof(struct synth_options, f)
+static const struct lrl_option synth_rows[] = {
+    {"out", LRL_OPTION_STRING, AT(out), "", 0, 0, NULL, "", "folder to write (required)"},
+    {"seed", LRL_OPTION_INT, AT(seed), "0", 0, 1e15, NULL, "",
+     "the same seed gives the same bytes"},
+    {"size", LRL_OPTION_STRING, AT(size), "small", 0, 0, NULL, "pairs",
+     "training pairs of each domain: small (200), medium (1000) or a number"},
+    {"validation", LRL_OPTION_INT, AT(validation), "-1", -1, 1e7, NULL, "pairs",
+     "validation pairs of each domain; -1: a fifth of --size"},
+    {"domains", LRL_OPTION_STRING, AT(domains),
+     "counting,relation,chart,receipt,arithmetic,instruct,video", 0, 0, NULL, "",
+     "which parts of the world"},
+    {"tile", LRL_OPTION_INT, AT(tile), "112", 56, 1120, NULL, "pixels",
+     "side of a square picture; others are multiples of it"},
+};
+#undef AT
+static const struct lrl_option_table synth_table = {synth_rows,
+                                                    sizeof synth_rows / sizeof synth_rows[0]};
+
+static lrl_status parse_size(const char *text, int64_t *n) {
+  char *end;
+  *n = strcmp(text, "small") == 0 ? 200 : strcmp(text, "medium") == 0 ? 1000 : 0;
+  if (*n == 0)
+    *n = strtoll(text, &end, 10);
+  else
+    return LRL_OK;
+  if (end == text || *end != '\0' || *n < 1 || *n > 10000000)
+    return LRL_FAIL(LRL_ERR_ARG,
+                    "command line: size must be small, medium or a number of pairs from 1 to "
+                    "10000000, not '%s'",
+                    text);
+  return LRL_OK;
+}
+
+static lrl_status synth(int argc, char **argv) {
+  struct synth_options o;
+  struct lrl_synth_options w = {0};
+  int n_rest;
+  LRL_TRY(lrl_arguments_parse(&synth_table, &o, argc, argv, &n_rest));
+  if (n_rest > 0)
+    return LRL_FAIL(LRL_ERR_ARG, "command line: '%s' is not an option", argv[0]);
+  if (o.out[0] == '\0')
+    return LRL_FAIL(LRL_ERR_ARG, "name the folder to write: --out DIR");
+  LRL_TRY(parse_size(o.size, &w.n_train));
+  LRL_TRY(lrl_synth_domains_parse(o.domains, &w.domains));
+  w.seed = (uint64_t)o.seed;
+  w.n_validation = o.validation >= 0 ? o.validation : (w.n_train + 4) / 5;
+  w.unit = (int32_t)o.tile;
+  double t0 = omp_get_wtime();
+  LRL_TRY(lrl_synth_write(o.out, &w));
+  int n_domains = __builtin_popcount(w.domains);
+  printf("%s: %d domains, %lld training and %lld validation pairs, %.1f s\n", o.out, n_domains,
+         (long long)(n_domains * w.n_train), (long long)(n_domains * w.n_validation),
+         omp_get_wtime() - t0);
+  return LRL_OK;
+}
+
+/* ---- pack and inspect ---- */
+
+struct pack_options {
+  char out[LRL_OPTION_TEXT], tokenizer[LRL_OPTION_TEXT];
+  int64_t max_length;
+  double length_ratio;
+  int length_unit, suffix;
+  bool check_data, allow_context_mismatch, filter_overlong, drop_duplicates, given_num;
+};
+#define AT(f) offsetof(struct pack_options, f)
+/* inspect takes all but the first. */
+static const struct lrl_option pack_rows[] = {
+    {"out", LRL_OPTION_STRING, AT(out), "", 0, 0, NULL, "", "corpus file to write (required)"},
+    {"tokenizer", LRL_OPTION_STRING, AT(tokenizer), "", 0, 0, NULL, "", "SentencePiece model"},
+    {"max-length", LRL_OPTION_INT, AT(max_length), "8192", 8, 1e9, NULL, "tokens",
+     "longer conversations are cut"},
+    {"filter-overlong", LRL_OPTION_BOOL, AT(filter_overlong), "false", 0, 0, NULL, "",
+     "set them aside instead"},
+    {"suffix", LRL_OPTION_ENUM, AT(suffix), "newline", 0, 0, "newline|no_newline", "",
+     "whether a newline stands before the reward suffix (transformers 4.33 dropped it)"},
+    {"check-data", LRL_OPTION_BOOL, AT(check_data), "true", 0, 0, NULL, "",
+     "the official filter of answers"},
+    {"allow-context-mismatch", LRL_OPTION_BOOL, AT(allow_context_mismatch), "false", 0, 0, NULL, "",
+     "keep pairs whose conversations differ before the last reply"},
+    {"drop-duplicates", LRL_OPTION_BOOL, AT(drop_duplicates), "false", 0, 0, NULL, "",
+     "set repeated pairs aside"},
+    {"length-ratio", LRL_OPTION_FLOAT, AT(length_ratio), "0", 0, 1e6, NULL, "",
+     "keep a pair if len(chosen) <= ratio * len(rejected); 0: keep all"},
+    {"length-unit", LRL_OPTION_ENUM, AT(length_unit), "tokens", 0, 0, "tokens|chars", "",
+     "of those lengths"},
+    {"given-num", LRL_OPTION_BOOL, AT(given_num), "true", 0, 0, NULL, "",
+     "numbers in a mixture are thousands of pairs; false: ratios of the file"},
+};
+#undef AT
+enum { N_PACK = sizeof pack_rows / sizeof pack_rows[0] };
+static const struct lrl_option_table pack_table = {pack_rows, N_PACK};
+static const struct lrl_option_table inspect_table = {pack_rows + 1, N_PACK - 1};
+
+/* Reads the files with an open tokenizer. */
+static lrl_status read_files(const struct pack_options *o, const struct lrl_tokenizer *t, int n,
+                             char **files, struct lrl_corpus **out) {
+  struct lrl_corpus_options c = {
+      .tokenizer = t,
+      .chat = {LRL_CHAT_TRAINING, o->suffix == 0 ? LRL_CHAT_REWARD : LRL_CHAT_REWARD_NO_NEWLINE,
+               LRL_PACK_REWARD, o->max_length},
+      .check_data = o->check_data,
+      .allow_context_mismatch = o->allow_context_mismatch,
+      .filter_overlong = o->filter_overlong,
+      .drop_duplicates = o->drop_duplicates,
+      .length_ratio = o->length_ratio,
+      .length_unit = (enum lrl_length_unit)o->length_unit};
+  struct lrl_text list = {0};
+  lrl_status status = LRL_OK;
+  for (int i = 0; i < n && status == LRL_OK; i++) {
+    status = i > 0 ? lrl_text_puts(&list, ",") : LRL_OK;
+    status = status == LRL_OK ? lrl_text_puts(&list, files[i]) : status;
+  }
+  if (status == LRL_OK)
+    status = lrl_corpus_read(list.data, o->given_num, &c, out);
+  free(list.data);
+  return status;
+}
+
+static void print_packed(const struct lrl_corpus *c, const char *path) {
+  int64_t n_rows = 0;
+  for (int64_t i = 0; i < lrl_corpus_n_sources(c); i++) {
+    struct lrl_corpus_source_info s;
+    lrl_corpus_get_source(c, i, &s);
+    n_rows += s.n_rows;
+    printf("%s: %lld of %lld pairs kept\n", s.path, (long long)s.n_kept, (long long)s.n_rows);
+  }
+  printf("%s: %lld pairs, %lld images; %lld of %lld rows set aside%s\n", path,
+         (long long)lrl_corpus_n_pairs(c), (long long)lrl_corpus_n_images(c),
+         (long long)lrl_corpus_n_asides(c), (long long)n_rows,
+         lrl_corpus_n_asides(c) > 0 ? ", see laurel data inspect" : "");
+}
+
+static lrl_status pack(int argc, char **argv) {
+  struct pack_options o;
+  struct lrl_tokenizer *t = NULL;
+  struct lrl_corpus *c = NULL;
+  int n_files;
+  LRL_TRY(lrl_arguments_parse(&pack_table, &o, argc, argv, &n_files));
+  if (o.tokenizer[0] == '\0' || o.out[0] == '\0' || n_files == 0)
+    return LRL_FAIL(LRL_ERR_ARG, "%s",
+                    o.tokenizer[0] == '\0' ? "name a tokenizer: --tokenizer MODEL"
+                    : o.out[0] == '\0'     ? "name the file to write: --out CORPUS.h5"
+                                           : "name the preference files to pack");
+  LRL_TRY(lrl_tokenizer_open(o.tokenizer, &t));
+  lrl_status status = read_files(&o, t, n_files, argv, &c);
+  if (status == LRL_OK)
+    status = lrl_corpus_save(c, o.out);
+  if (status == LRL_OK)
+    print_packed(c, o.out);
+  lrl_corpus_free(c);
+  lrl_tokenizer_close(t);
+  return status;
+}
+
+static lrl_status inspect(int argc, char **argv) {
+  struct pack_options o;
+  struct lrl_tokenizer *t = NULL;
+  struct lrl_corpus *c = NULL;
+  int n_files;
+  LRL_TRY(lrl_arguments_parse(&inspect_table, &o, argc, argv, &n_files));
+  if (n_files == 0)
+    return LRL_FAIL(LRL_ERR_ARG, "name a corpus or preference files to inspect");
+  size_t n = strlen(argv[0]);
+  bool packed = n > 3 && strcmp(argv[0] + n - 3, ".h5") == 0;
+  if (!packed && o.tokenizer[0] == '\0')
+    return LRL_FAIL(LRL_ERR_ARG,
+                    "%s is not packed yet; to count its tokens, name a tokenizer: "
+                    "--tokenizer MODEL",
+                    argv[0]);
+  lrl_status status = LRL_OK;
+  if (o.tokenizer[0] != '\0')
+    status = lrl_tokenizer_open(o.tokenizer, &t);
+  if (status == LRL_OK)
+    status = packed && n_files == 1 ? lrl_corpus_open(argv[0], &c)
+                                    : read_files(&o, t, n_files, argv, &c);
+  if (status == LRL_OK)
+    status = lrl_corpus_inspect(c, t, stdout);
+  lrl_corpus_free(c);
+  lrl_tokenizer_close(t);
+  return status;
+}
+
+/* ---- the command ---- */
+
+static const struct {
+  const char *name, *usage, *help;
+  lrl_status (*run)(int argc, char **argv);
+  const struct lrl_option_table *table;
+} verbs[] = {
+    {"synth", "--out DIR", "write a small visual world with a known truth", synth, &synth_table},
+    {"pack", "--tokenizer MODEL --out CORPUS.h5 FILE...",
+     "encode preference files (.json, .jsonl, .gz, mixture .txt) into one corpus file", pack,
+     &pack_table},
+    {"inspect", "[--tokenizer MODEL] FILE...",
+     "counts, lengths, image sizes, what was set aside and why, one pair as text", inspect,
+     &inspect_table},
+};
+enum { N_VERBS = sizeof verbs / sizeof verbs[0] };
+
+static void usage(FILE *to) {
+  fprintf(to, "usage: laurel data COMMAND [arguments]\n\n");
+  for (int i = 0; i < N_VERBS; i++)
+    fprintf(to, "  %-8s %s\n", verbs[i].name, verbs[i].help);
+  fprintf(to, "\nlaurel data COMMAND --help lists the options\n");
+}
+
+int lrl_command_data(int argc, char **argv) {
+  if (argc > 0 && (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0)) {
+    usage(stdout);
+    return 0;
+  }
+  for (int i = 0; i < N_VERBS && argc > 0; i++) {
+    if (strcmp(verbs[i].name, argv[0]) != 0)
+      continue;
+    if (lrl_arguments_help(argc - 1, argv + 1)) {
+      printf("usage: laurel data %s %s [--key value ...]\n%s\n\n", verbs[i].name, verbs[i].usage,
+             verbs[i].help);
+      lrl_config_help(verbs[i].table, stdout);
+      return 0;
+    }
+    lrl_status s = verbs[i].run(argc - 1, argv + 1);
+    if (s != LRL_OK)
+      fprintf(stderr, "laurel data %s: %s\n", verbs[i].name, lrl_last_error());
+    return s == LRL_OK ? 0 : 1;
+  }
+  if (argc > 0)
+    fprintf(stderr, "laurel data: unknown command '%s'\n", argv[0]);
+  usage(stderr);
+  return 2;
+}
