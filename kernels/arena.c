@@ -30,7 +30,11 @@ void lrl_arena_free(struct lrl_arena *a) {
 }
 
 static lrl_status commit(struct lrl_arena *a, size_t bytes) {
-  size_t want = (bytes + COMMIT_STEP - 1) / COMMIT_STEP * COMMIT_STEP;
+  /* Doubles, so that a small arena stays cheap: touching 64 MiB takes a second on a bad machine. */
+  size_t step = a->committed < COMMIT_STEP ? a->committed : COMMIT_STEP;
+  size_t want = (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+  if (want > a->committed && want < a->committed + step)
+    want = a->committed + step < a->reserved ? a->committed + step : a->reserved;
   if (bytes > a->reserved || want > a->reserved)
     return LRL_FAIL(LRL_ERR_MEMORY, "%s needs %zu MiB but %zu MiB were reserved", a->name,
                     bytes >> 20, a->reserved >> 20);

@@ -1,8 +1,8 @@
-/* Arenas: the only big memory in the program. Address space is reserved once, committed in 64 MiB
- * steps of huge pages as the high-water mark grows, touched at commit and never given back: on
- * virtual machines the first touch of a page costs more than a whole kernel (CPU 2b: 12.5 us per 4
- * KiB), so a steady training step must not fault. Allocation is a bump of an offset; freeing is
- * going back. */
+/* Arenas: the only big memory in the program. Address space is reserved once, committed in
+ * growing steps of huge pages (2 to 64 MiB) as the high-water mark grows, touched at commit and
+ * never given back: on virtual machines the first touch of a page costs more than a whole kernel
+ * (CPU 2b: 12.5 us per 4 KiB), so a steady training step must not fault. Allocation is a bump of an
+ * offset; freeing is going back. */
 #ifndef LRL_ARENA_H
 #define LRL_ARENA_H
 #include "kernels/status.h"
