@@ -3,15 +3,10 @@
 #define LRL_COMM_IMPL_H
 #include "train/comm.h"
 
-/* OpenMPI's header is not clean under -Wconversion in C. */
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wconversion"
 #include <mpi.h>
-#pragma GCC diagnostic pop
 
-#define LRL_COMM_BUCKET                                                                            \
-  ((size_t)1 << 20) /* bytes of one MPI call; larger ones are slow (CPU 6)                         \
-                     */
+/* Bytes of one MPI call; larger ones are slow (CPU 6). */
+#define LRL_COMM_BUCKET ((size_t)1 << 20)
 
 struct lrl_comm {
   int rank, size;

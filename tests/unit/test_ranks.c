@@ -44,10 +44,15 @@ static int run(int n, bool apart, const char *fmt, ...) {
   va_start(ap, fmt);
   vsnprintf(arguments, sizeof arguments, fmt, ap);
   va_end(ap);
-  snprintf(command, sizeof command,
-           "%s mpirun --allow-run-as-root --oversubscribe --bind-to none -np %d '%s' %s "
-           ">%s/log 2>&1",
-           apart ? "RANK_WORKER_APART=1" : "", n, worker, arguments, dir);
+  /* MPI unloads modules that leak, and then the leaks cannot be told from ours; one rank goes
+   * without MPI. */
+  if (n == 1)
+    snprintf(command, sizeof command, "'%s' %s >%s/log 2>&1", worker, arguments, dir);
+  else
+    snprintf(command, sizeof command,
+             "%s ASAN_OPTIONS=detect_leaks=0 mpirun --allow-run-as-root --oversubscribe "
+             "--bind-to none -np %d '%s' %s >%s/log 2>&1",
+             apart ? "RANK_WORKER_APART=1" : "", n, worker, arguments, dir);
   int status = system(command);
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
