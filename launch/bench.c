@@ -2,6 +2,7 @@
  * vocabulary, backward, gradient norm, AdamW - against the machine's arithmetic peak in the same
  * run. */
 #include "kernels/cpu_peak.h"
+#include "launch/bench_parts.h"
 #include "launch/commands.h"
 #include "launch/config.h"
 #include "model/decoder.h"
@@ -220,10 +221,14 @@ static lrl_status run(struct bench *b) {
 }
 
 int lrl_command_bench(int argc, char **argv) {
+  if (argc > 0 && strcmp(argv[0], "comm") == 0)
+    return lrl_bench_comm(argc - 1, argv + 1);
+  if (argc > 0 && strcmp(argv[0], "checkpoint") == 0)
+    return lrl_bench_checkpoint(argc - 1, argv + 1);
   struct bench b = {0};
   lrl_config_defaults(&table, &b.cfg);
   if (argc > 0 && (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0)) {
-    printf("usage: laurel bench [key=value ...]\n\n");
+    printf("usage: laurel bench [key=value ...] | comm ... | checkpoint ...\n\n");
     lrl_config_help(&table, stdout);
     return 0;
   }
