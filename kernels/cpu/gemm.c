@@ -8,7 +8,6 @@
 
 enum {
   FEW = GEMM_ROWS < 4 ? GEMM_ROWS : 4, /* rows for which a bf16 B is widened in registers */
-  PANEL_WORDS = GEMM_DEPTH * GEMM_COLS,
   PARALLEL_MIN = 1 << 19, /* multiply-adds; below it opening a parallel region costs more */
 };
 
@@ -25,7 +24,7 @@ struct product {
 /* A task's memory. */
 struct slot {
   float *a, *sums;
-  uint32_t *b, *wide; /* a panel of B, the same widened */
+  uint32_t *b, *wide; /* B's panels unless packed beforehand; one of them widened */
 };
 
 CPU_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -49,7 +48,8 @@ static void cut_depth(struct product *p) {
     p->chunks = (k + p->depth - 1) / p->depth;
 }
 
-static void pack_b(const struct product *p, int64_t chunk, int64_t j, void *panel) {
+/* Columns j to j + n of B, j a multiple of GEMM_COLS. */
+static void pack_b(const struct product *p, int64_t chunk, int64_t j, int64_t n, void *panels) {
   const struct lrl_gemm_args *a = p->a;
   const int64_t k = chunk * p->depth;
   if (a->k == 0)
@@ -59,27 +59,26 @@ static void pack_b(const struct product *p, int64_t chunk, int64_t j, void *pane
       .ld = a->ld_b,
       .half = p->half,
       .by_columns = !a->trans_b};
-  CPU_FN(gemm_pack)
-  (&x, panel, GEMM_COLS, (int)smaller(a->n - j, GEMM_COLS), smaller(a->k - k, p->depth), false);
+  CPU_FN(gemm_pack)(&x, panels, GEMM_COLS, GEMM_COLS, n, smaller(a->k - k, p->depth), false);
 }
 
 /* Widths an A panel may have: the remainder of a block takes the smallest that holds it. */
 static int tile_rows(int64_t rows) {
   return rows <= 1 ? 1 : rows <= 2 ? 2 : rows <= 4 ? 4 : rows <= 8 && GEMM_ROWS > 8 ? 8 : GEMM_ROWS;
 }
-static void pack_a(const struct product *p, int64_t chunk, int64_t i, int64_t rows, float *to) {
+static void pack_a(const struct product *p, int64_t chunk, int64_t i, int64_t m, float *panels) {
   const struct lrl_gemm_args *a = p->a;
-  const int64_t k = chunk * p->depth, depth = smaller(a->k - k, p->depth);
-  for (int64_t r = 0; r < rows && a->k > 0; r += GEMM_ROWS) {
-    const struct gemm_source x = {
-        .data = element(a->a, a->trans_a ? k * a->ld_a + i + r : (i + r) * a->ld_a + k, a->dtype),
-        .ld = a->ld_a,
-        .half = p->half,
-        .by_columns = a->trans_a};
-    const int lanes = (int)smaller(rows - r, GEMM_ROWS);
-    CPU_FN(gemm_pack)
-    (&x, to + r * a_words(p, depth), tile_rows(lanes), lanes, depth, p->half && !GEMM_DOT);
-  }
+  const int64_t k = chunk * p->depth;
+  if (a->k == 0)
+    return;
+  const struct gemm_source x = {
+      .data = element(a->a, a->trans_a ? k * a->ld_a + i : i * a->ld_a + k, a->dtype),
+      .ld = a->ld_a,
+      .half = p->half,
+      .by_columns = a->trans_a};
+  CPU_FN(gemm_pack)
+  (&x, panels, GEMM_ROWS, tile_rows(m % GEMM_ROWS), m, smaller(a->k - k, p->depth),
+   p->half && !GEMM_DOT);
 }
 
 static void run_f32(int width, int64_t words, const float *a, const uint32_t *b,
@@ -169,11 +168,9 @@ static void column(const struct product *p, const struct slot *s, int64_t chunk,
                    int64_t m, int64_t j, int64_t j0) {
   const struct lrl_gemm_args *a = p->a;
   const int64_t depth = smaller(a->k - chunk * p->depth, p->depth), words = b_words(p, depth);
-  const uint32_t *b = s->b;
+  const uint32_t *b = s->b + (j - j0) * words;
   if (p->packed != NULL)
     b = p->packed + chunk * b_words(p, p->depth) * p->panels * GEMM_COLS + j * words;
-  else
-    pack_b(p, chunk, j, s->b);
   bool half = p->half;
   if (half && !GEMM_DOT && m > FEW) {
     widen(b, words, s->wide);
@@ -201,6 +198,8 @@ static void block(const struct product *p, const struct slot *s, int64_t i0, int
   const int64_t m = smaller(p->a->m - i0, p->rows), n = smaller(p->a->n - j0, p->cols);
   for (int64_t chunk = 0; chunk < p->chunks; chunk++) {
     pack_a(p, chunk, i0, m, s->a);
+    if (p->packed == NULL)
+      pack_b(p, chunk, j0, n, s->b);
     for (int64_t j = 0; j < n; j += GEMM_COLS)
       column(p, s, chunk, i0, m, j0 + j, j0);
   }
@@ -208,43 +207,47 @@ static void block(const struct product *p, const struct slot *s, int64_t i0, int
 
 /* B from the cache, packed again when its version changed. */
 static lrl_status packed_b(struct lrl_ctx *ctx, struct product *p) {
-  const int64_t last = p->a->k - (p->chunks - 1) * p->depth;
-  const int64_t words = (p->chunks - 1) * b_words(p, p->depth) + b_words(p, last);
+  enum { GROUP = 16 * GEMM_COLS }; /* columns packed together */
+  const int64_t n = p->a->n, k = p->a->k, groups = (n + GROUP - 1) / GROUP;
+  const int64_t all = b_words(p, p->depth) * p->panels * GEMM_COLS; /* of a chunk */
+  const int64_t last = b_words(p, k - (p->chunks - 1) * p->depth) * p->panels * GEMM_COLS;
   struct lrl_packed *e;
-  LRL_TRY(lrl_packed_get(ctx, p->a, (size_t)(words * p->panels * GEMM_COLS) * 4, &e));
+  LRL_TRY(lrl_packed_get(ctx, p->a, (size_t)((p->chunks - 1) * all + last) * 4, &e));
   p->packed = e->data;
   if (e->version == p->a->b_version)
     return LRL_OK;
-  const int threads = p->a->n * p->a->k >= CPU_PARALLEL_MIN ? ctx->n_threads : 1;
+  const int threads = n * k >= CPU_PARALLEL_MIN ? ctx->n_threads : 1;
 #pragma omp parallel for schedule(static) num_threads(threads)
-  for (int64_t i = 0; i < p->chunks * p->panels; i++) {
-    const int64_t chunk = i / p->panels, j = i % p->panels * GEMM_COLS;
-    const int64_t depth = smaller(p->a->k - chunk * p->depth, p->depth);
-    pack_b(p, chunk, j,
-           (uint32_t *)e->data + chunk * b_words(p, p->depth) * p->panels * GEMM_COLS +
-               j * b_words(p, depth));
+  for (int64_t i = 0; i < p->chunks * groups; i++) {
+    const int64_t chunk = i / groups, j = i % groups * GROUP;
+    const int64_t words = b_words(p, smaller(k - chunk * p->depth, p->depth));
+    pack_b(p, chunk, j, smaller(n - j, GROUP), (uint32_t *)e->data + chunk * all + j * words);
   }
   e->version = p->a->b_version;
   return LRL_OK;
 }
 
-/* Blocks of C for the tasks: large ones amortise packing, several per thread even out the load. */
-static int64_t cut_block(struct product *p, int threads) {
+/* Even parts of n, multiples of step, at most `most` large (and at most `parts` times as many). */
+static int64_t part(int64_t n, int64_t most, int64_t step, int64_t times) {
+  const int64_t parts = (n + most - 1) / most * times;
+  return round_up((n + parts - 1) / parts, step);
+}
+/* Blocks of C for the tasks: large ones amortise packing (a row of A is packed once per block of
+ * columns, a column of an unpacked B once per block of rows), several per thread even out the
+ * load. */
+static int64_t cut_blocks(struct product *p, int threads) {
   const int64_t m = p->a->m, n = p->a->n;
-  p->rows = round_up(smaller(m, p->packed != NULL ? 192 : 384), GEMM_ROWS);
-  p->cols = round_up(smaller(n, p->packed != NULL ? 1024 : 512), GEMM_COLS);
-  for (;;) {
+  for (int64_t down = 1, right = 1;;) {
+    p->rows = part(m, p->packed != NULL ? 192 : 384, GEMM_ROWS, down);
+    p->cols = part(n, p->packed != NULL ? 1024 : 512, GEMM_COLS, right);
     const int64_t tasks = ((m + p->rows - 1) / p->rows) * ((n + p->cols - 1) / p->cols);
-    if (threads == 1 || tasks >= 3 * threads)
+    const bool wide = p->cols > GEMM_COLS, tall = p->rows > 4 * GEMM_ROWS;
+    if (threads == 1 || tasks >= 3 * threads || (!wide && !tall))
       return tasks;
-    if (p->cols >= 2 * p->rows && p->cols > GEMM_COLS)
-      p->cols = round_up(p->cols / 2, GEMM_COLS);
-    else if (p->rows > 4 * GEMM_ROWS)
-      p->rows = round_up(p->rows / 2, GEMM_ROWS);
-    else if (p->cols > GEMM_COLS)
-      p->cols = round_up(p->cols / 2, GEMM_COLS);
+    if (wide && (p->cols > p->rows || !tall))
+      right *= 2;
     else
-      return tasks;
+      down *= 2;
   }
 }
 
@@ -257,11 +260,13 @@ lrl_status CPU_FN(gemm)(struct lrl_ctx *ctx, const struct lrl_gemm_args *a) {
   if (a->b_version != 0)
     LRL_TRY(packed_b(ctx, &p));
   int threads = a->m * a->n * (a->k + 8) < PARALLEL_MIN ? 1 : ctx->n_threads;
-  const int64_t tasks = cut_block(&p, threads);
+  const int64_t tasks = cut_blocks(&p, threads);
   threads = (int)smaller(threads, tasks);
   p.sums = a->c_dtype == LRL_BF16 && p.chunks > 1 ? p.rows * p.cols : 0;
-  const int64_t floats = p.rows * a_words(&p, p.depth) + 16,
-                slot = floats + 2 * PANEL_WORDS + p.sums;
+  const int64_t a_size = p.rows * a_words(&p, p.depth) + 16, /* a store may end past a panel */
+      b_size = p.packed == NULL ? p.cols * b_words(&p, p.depth) : 0,
+                wide_size = p.half && !GEMM_DOT ? GEMM_DEPTH * GEMM_COLS : 0;
+  const int64_t slot = a_size + b_size + wide_size + p.sums;
   const size_t mark = lrl_arena_mark(&ctx->scratch);
   float *slots = lrl_arena_alloc(&ctx->scratch, (size_t)(slot * threads) * sizeof *slots);
   if (slots == NULL)
@@ -271,9 +276,9 @@ lrl_status CPU_FN(gemm)(struct lrl_ctx *ctx, const struct lrl_gemm_args *a) {
   {
     float *mine = slots + slot * omp_get_thread_num();
     const struct slot s = {.a = mine,
-                           .b = (uint32_t *)mine + floats,
-                           .wide = (uint32_t *)mine + floats + PANEL_WORDS,
-                           .sums = mine + floats + 2 * PANEL_WORDS};
+                           .b = (uint32_t *)mine + a_size,
+                           .wide = (uint32_t *)mine + a_size + b_size,
+                           .sums = mine + a_size + b_size + wide_size};
 #pragma omp for schedule(dynamic, 1)
     for (int64_t i = 0; i < tasks; i++)
       block(&p, &s, i % down * p.rows, i / down * p.cols);

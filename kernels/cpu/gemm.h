@@ -17,8 +17,9 @@ CPU_INLINE int64_t gemm_words(bool half, bool widen, int64_t depth) {
   return !half ? depth : widen ? (depth + 1) / 2 * 2 : (depth + 1) / 2;
 }
 
-/* Fills a panel [gemm_words(...)][width] with the first `lanes` lanes of x; missing lanes and the
- * second half of an odd depth become 0. */
-void CPU_FN(gemm_pack)(const struct gemm_source *x, void *panel, int width, int lanes,
-                       int64_t depth, bool widen);
+/* Copies the first `lanes` lanes of x into panels of `width` (GEMM_ROWS or GEMM_COLS), one behind
+ * the other, [gemm_words(...)][width] each. What does not fill a panel goes into a last one that is
+ * `last_width` wide; its missing lanes, and the second half of an odd depth, become 0. */
+void CPU_FN(gemm_pack)(const struct gemm_source *x, void *panels, int width, int last_width,
+                       int64_t lanes, int64_t depth, bool widen);
 #endif

@@ -2,7 +2,6 @@
 #include "kernels/cpu/gemm.h"
 
 typedef uint32_t quad __attribute__((vector_size(16)));
-typedef uint64_t pair __attribute__((vector_size(16)));
 typedef uint16_t half_quad __attribute__((vector_size(8)));
 
 /* Four lanes of a panel's row k; a widened pair makes two rows. */
@@ -43,10 +42,10 @@ CPU_INLINE void from_rows(const struct gemm_source *x, uint32_t *panel, int widt
       const quad b = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5);
       const quad c = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7);
       const quad d = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
-      put(panel, width, k, l, (quad)__builtin_shufflevector((pair)a, (pair)b, 0, 2), widen);
-      put(panel, width, k + 1, l, (quad)__builtin_shufflevector((pair)a, (pair)b, 1, 3), widen);
-      put(panel, width, k + 2, l, (quad)__builtin_shufflevector((pair)c, (pair)d, 0, 2), widen);
-      put(panel, width, k + 3, l, (quad)__builtin_shufflevector((pair)c, (pair)d, 1, 3), widen);
+      put(panel, width, k, l, __builtin_shufflevector(a, b, 0, 1, 4, 5), widen);
+      put(panel, width, k + 1, l, __builtin_shufflevector(a, b, 2, 3, 6, 7), widen);
+      put(panel, width, k + 2, l, __builtin_shufflevector(c, d, 0, 1, 4, 5), widen);
+      put(panel, width, k + 3, l, __builtin_shufflevector(c, d, 2, 3, 6, 7), widen);
     }
   for (; k * 4 < depth * e; k++) /* the last word of an odd depth is half a word */
     for (int l = 0; l < lanes; l++) {
@@ -56,12 +55,13 @@ CPU_INLINE void from_rows(const struct gemm_source *x, uint32_t *panel, int widt
     }
 }
 
-/* A lane of the panel is a column of x: rows of x are copied, two bf16 rows are zipped. */
+/* A lane of the panel is a column of x: rows of x are copied, two bf16 rows are zipped. Words k to
+ * `end` of the depth. */
 CPU_INLINE void from_columns(const struct gemm_source *x, uint32_t *panel, int width, int lanes,
-                             int64_t depth, bool widen) {
+                             int64_t depth, int64_t k, int64_t end, bool widen) {
   if (!x->half) {
-    const uint32_t *at = x->data;
-    for (int64_t k = 0; k < depth; k++, at += x->ld) {
+    const uint32_t *at = (const uint32_t *)x->data + k * x->ld;
+    for (; k < end; k++, at += x->ld) {
       if (lanes < 4)
         memcpy(panel + k * width, at, (size_t)lanes * 4);
       else
@@ -69,8 +69,8 @@ CPU_INLINE void from_columns(const struct gemm_source *x, uint32_t *panel, int w
     }
     return;
   }
-  const uint16_t *at = x->data;
-  for (int64_t k = 0; 2 * k < depth; k++, at += 2 * x->ld) {
+  const uint16_t *at = (const uint16_t *)x->data + 2 * k * x->ld;
+  for (; k < end; k++, at += 2 * x->ld) {
     const bool odd = 2 * k + 1 == depth;
     if (lanes < 4) {
       for (int l = 0; l < lanes; l++)
@@ -89,24 +89,50 @@ CPU_INLINE void from_columns(const struct gemm_source *x, uint32_t *panel, int w
   }
 }
 
-CPU_INLINE void copy(const struct gemm_source *x, uint32_t *panel, int width, int lanes,
-                     int64_t depth, bool widen) {
-  if (x->by_columns)
-    from_columns(x, panel, width, lanes, depth, widen);
-  else
-    from_rows(x, panel, width, lanes, depth, widen);
+/* The next `lanes` lanes of x. */
+CPU_INLINE struct gemm_source shift(const struct gemm_source *x, int64_t lanes) {
+  struct gemm_source y = *x;
+  y.data = (const char *)x->data + lanes * (x->by_columns ? 1 : x->ld) * (x->half ? 2 : 4);
+  return y;
 }
 
-void CPU_FN(gemm_pack)(const struct gemm_source *x, void *panel, int width, int lanes,
-                       int64_t depth, bool widen) {
-  if (lanes < width)
-    memset(panel, 0, (size_t)(gemm_words(x->half, widen, depth) * width) * 4);
-  if (width == GEMM_COLS && lanes == GEMM_COLS && !widen)
-    copy(x, panel, GEMM_COLS, GEMM_COLS, depth, false);
-  else if (width == GEMM_ROWS && lanes == GEMM_ROWS && widen)
-    copy(x, panel, GEMM_ROWS, GEMM_ROWS, depth, true);
-  else if (width == GEMM_ROWS && lanes == GEMM_ROWS)
-    copy(x, panel, GEMM_ROWS, GEMM_ROWS, depth, false);
+/* Whole panels. By columns a few rows of x are spread over all panels before the next ones: read
+ * along x, because rows of x often lie a power of two apart and would evict each other. */
+CPU_INLINE void whole(const struct gemm_source *x, uint32_t *to, int width, int64_t panels,
+                      int64_t depth, bool widen) {
+  enum { STEP = 8 };
+  const int64_t size = gemm_words(x->half, widen, depth) * width;
+  const int64_t words = gemm_words(x->half, false, depth);
+  if (!x->by_columns)
+    for (int64_t i = 0; i < panels; i++) {
+      const struct gemm_source y = shift(x, i * width);
+      from_rows(&y, to + i * size, width, width, depth, widen);
+    }
+  for (int64_t k = 0; x->by_columns && k < words; k += STEP)
+    for (int64_t i = 0; i < panels; i++) {
+      const struct gemm_source y = shift(x, i * width);
+      from_columns(&y, to + i * size, width, width, depth, k, k + STEP < words ? k + STEP : words,
+                   widen);
+    }
+}
+
+void CPU_FN(gemm_pack)(const struct gemm_source *x, void *panels, int width, int last_width,
+                       int64_t lanes, int64_t depth, bool widen) {
+  const int64_t n = lanes / width, size = gemm_words(x->half, widen, depth) * width;
+  if (width == GEMM_COLS && !widen)
+    whole(x, panels, GEMM_COLS, n, depth, false);
+  else if (width == GEMM_ROWS && widen)
+    whole(x, panels, GEMM_ROWS, n, depth, true);
+  else if (width == GEMM_ROWS)
+    whole(x, panels, GEMM_ROWS, n, depth, false);
+  const int rest = (int)(lanes - n * width);
+  if (rest == 0)
+    return;
+  uint32_t *last = (uint32_t *)panels + n * size;
+  const struct gemm_source y = shift(x, n * width);
+  memset(last, 0, (size_t)(gemm_words(x->half, widen, depth) * last_width) * 4);
+  if (x->by_columns)
+    from_columns(&y, last, last_width, rest, depth, 0, gemm_words(x->half, false, depth), widen);
   else
-    copy(x, panel, width, lanes, depth, widen);
+    from_rows(&y, last, last_width, rest, depth, widen);
 }
