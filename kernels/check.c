@@ -1,6 +1,7 @@
 /* The checked public wrappers lrl_<op>(): one check_<op>() per op, then the dispatch. A check that
  * fails names the op and the value; nothing was computed then. */
 #include "kernels/check.h"
+#include "kernels/check_generate.h"
 #include "kernels/check_rl.h"
 
 static lrl_status check_gemm(const struct lrl_gemm_args *a) {
@@ -145,37 +146,6 @@ static lrl_status check_attention_bwd(const struct lrl_attention_bwd_args *a) {
   NEED("attention_bwd", a->layout->n_tokens * a->n_heads * a->head_dim, a->q, a->k, a->v, a->o,
        a->lse, a->d_o, a->dq, a->dk, a->dv);
   return LRL_OK;
-}
-
-static lrl_status check_kv_write(const struct lrl_kv_write_args *a) {
-  const int64_t n = a->n_tokens * a->n_kv_heads * a->head_dim;
-  SIZES("kv_write", a->n_tokens, a->n_kv_heads, a->head_dim);
-  SIZES("kv_write", a->n_pages, 0, 0);
-  LRL_TRY(lrl_check_dtype("kv_write", a->dtype));
-  NEED("kv_write", n, a->slot, a->k, a->v, a->k_pages, a->v_pages);
-  return lrl_check_ids("kv_write", a->slot, n > 0 ? a->n_tokens : 0, -1, a->n_pages * LRL_KV_PAGE);
-}
-
-static lrl_status check_attention_decode(const struct lrl_attention_decode_args *a) {
-  const char *op = "attention_decode";
-  const int64_t n = a->n_tokens * a->n_heads * a->head_dim;
-  LRL_TRY(lrl_check_heads(op, a->n_tokens, a->n_heads, a->n_kv_heads, a->head_dim));
-  SIZES(op, a->n_pages, 0, 0);
-  LRL_TRY(lrl_check_dtype(op, a->dtype));
-  NEED(op, n, a->page_start, a->q, a->o);
-  if (n == 0)
-    return LRL_OK;
-  if (a->page_start[0] != 0)
-    return LRL_FAIL(LRL_ERR_ARG, "op %s: the page lists start at %d, not at 0", op,
-                    a->page_start[0]);
-  for (int64_t t = 0; t < a->n_tokens; t++)
-    if (a->page_start[t + 1] < a->page_start[t])
-      return LRL_FAIL(LRL_ERR_ARG, "op %s: token %lld has a negative number of pages", op,
-                      (long long)t);
-  const int64_t listed = a->page_start[a->n_tokens];
-  NEED(op, listed, a->page, a->used, a->k_pages, a->v_pages);
-  LRL_TRY(lrl_check_ids(op, a->page, listed, 0, a->n_pages));
-  return lrl_check_ids(op, a->used, listed, 1, LRL_KV_PAGE + 1);
 }
 
 static lrl_status check_swiglu_fwd(const struct lrl_swiglu_fwd_args *a) {

@@ -13,14 +13,15 @@
  */
 #ifndef LRL_OPS_H
 #define LRL_OPS_H
-#include "kernels/kv_page.h"
+#include "kernels/dtype.h"
 #include "kernels/layout.h"
+#include "kernels/ops_generate.h"
 #include "kernels/ops_rl.h"
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-/* X(name): struct lrl_<name>_args below (or in kernels/ops_rl.h), wrapper lrl_<name>(ctx, &args).
+/* X(name): struct lrl_<name>_args below (or in kernels/ops_*.h), wrapper lrl_<name>(ctx, &args).
  */
 #define LRL_OPS(X)                                                                                 \
   X(gemm)                                                                                          \
@@ -38,6 +39,7 @@ extern "C" {
   X(attention_bwd)                                                                                 \
   X(kv_write)                                                                                      \
   X(attention_decode)                                                                              \
+  X(sample)                                                                                        \
   X(swiglu_fwd)                                                                                    \
   X(swiglu_bwd)                                                                                    \
   X(gelu_fwd)                                                                                      \
@@ -217,32 +219,6 @@ struct lrl_attention_bwd_args {
   int64_t ld_q, ld_k, ld_v, ld_o;
   const float *lse;
   void *dq, *dk, *dv;
-};
-
-/* Puts keys and values of new tokens into the pages of a cache (kernels/kv_page.h): token t goes to
- * slot[t] = page * LRL_KV_PAGE + place in the page, -1 is skipped; slots are distinct and a
- * sequence fills its pages in order. k, v [t, n_kv_heads, d] dense; k_pages, v_pages [n_pages,
- * n_kv_heads, lrl_kv_head_size(d)]. */
-struct lrl_kv_write_args {
-  int64_t n_tokens, n_kv_heads, head_dim, n_pages;
-  lrl_dtype dtype;
-  const int32_t *slot;
-  const void *k, *v;
-  void *k_pages, *v_pages;
-};
-/* o = softmax(scale * q k^T) v per head over cached keys: token t sees the first used[i] slots of
- * page[i], i in [page_start[t], page_start[t+1]), in that order; without pages its row is 0. Heads
- * as attention_fwd; q, o [t, n_heads, d] dense. The bits of a row depend on its own q and keys
- * only, and are those that attention_fwd gives when its key blocks hold the same tokens as the
- * pages: own tokens start a new page where a sequence continues a parent. */
-struct lrl_attention_decode_args {
-  int64_t n_tokens, n_heads, n_kv_heads, head_dim, n_pages;
-  lrl_dtype dtype;
-  float scale;
-  const int32_t *page_start;  /* [n_tokens + 1] */
-  const int32_t *page, *used; /* [page_start[n_tokens]]; used is 1..LRL_KV_PAGE */
-  const void *q, *k_pages, *v_pages;
-  void *o;
 };
 
 /* y = silu(gate) * up.  gate, up [t, width] with row stride ld_in; y [t, width] dense. */

@@ -134,6 +134,32 @@ CASE(attention_decode) {
               ids(r, listed, 1, LRL_KV_PAGE + 1), IN(r->n * 6 * d), IN(size), IN(size),
               OUT(r->n * 6 * d));
 }
+CASE(sample) {
+  const double temperature[] = {1.0, 0.0, 0.7, 1.3, 0.8}, top_p[] = {1.0, 1.0, 0.8, 1.0, 0.5};
+  const int64_t top_k[] = {0, 0, 0, 5, 20};
+  double *u = add_buffer(r, LRL_F64, r->n, false);
+  struct lrl_rng g = lrl_rng_make(9, LRL_RNG_TEST, 0);
+  for (int64_t t = 0; t < r->n; t++)
+    u[t] = (double)lrl_rng_uniform(&g);
+  float *logits = F32_IN(r->n * r->w);
+  for (int64_t i = 0; i < r->n * r->w; i++) /* ties, and ids that cannot be drawn */
+    logits[i] = i % 7 == 3 && r->w > 7 ? -INFINITY : roundf(logits[i] * 8.0f) / 4.0f;
+  int32_t *start = ids(r, r->n + 1, 0, 1);
+  for (int64_t t = 0; t <= r->n; t++)
+    start[t] = (int32_t)(2 * t);
+  for (int kind = 0; kind < 5; kind++) {
+    float *token = F32_OUT(r->n); /* compared as numbers */
+    int32_t *drawn = add_buffer(r, LRL_I32, r->n, false);
+    LRL_TRY(CALL(sample, .n_tokens = r->n, .n_vocab = r->w, .logits = logits,
+                 .seen_start = kind == 4 ? start : NULL, .seen = ids(r, 2 * r->n, -1, r->w),
+                 .uniform = u, .temperature = temperature[kind], .top_p = top_p[kind],
+                 .repetition_penalty = kind == 4 ? 1.2 : 1.0, .top_k = top_k[kind], .token = drawn,
+                 .logprobs = F32_OUT(r->n), .probs = F32_OUT(r->n * r->w)));
+    for (int64_t t = 0; t < r->n; t++)
+      token[t] = (float)drawn[t];
+  }
+  return LRL_OK;
+}
 CASE(swiglu_fwd) {
   const int64_t n = r->n * r->w;
   return CALL(swiglu_fwd, r->n, r->w, r->w, r->dtype, IN(n), IN(n), OUT(n));
