@@ -1,5 +1,6 @@
 #include "train/run.h"
 
+#include "data/bytes.h"
 #include "kernels/log.h"
 
 #include <errno.h>
@@ -8,22 +9,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static lrl_status make_folders(const char *path) {
-  char part[LRL_OPTION_TEXT + 32];
-  snprintf(part, sizeof part, "%s", path);
-  for (char *p = part + 1;; p++) {
-    char c = *p;
-    if (c != '/' && c != '\0')
-      continue;
-    *p = '\0';
-    if (mkdir(part, 0777) != 0 && errno != EEXIST)
-      return LRL_FAIL(LRL_ERR_IO, "cannot make the folder %s: %s", part, strerror(errno));
-    *p = c;
-    if (c == '\0')
-      return LRL_OK;
-  }
-}
 
 static bool has_run(const struct lrl_run *r) {
   char path[LRL_OPTION_TEXT + 32];
@@ -47,7 +32,7 @@ static lrl_status open_folder(struct lrl_run *r) {
   const struct lrl_run_options *o = r->options;
   if (o->output_dir[0] == '\0')
     return LRL_FAIL(LRL_ERR_ARG, "train.output_dir names no folder");
-  LRL_TRY(make_folders(r->checkpoints));
+  LRL_TRY(lrl_folder_make(r->checkpoints));
   int64_t step;
   bool automatic = strcmp(o->resume, "auto") == 0;
   if (automatic)
