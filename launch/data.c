@@ -76,10 +76,10 @@ static lrl_status synth(int argc, char **argv) {
 
 struct pack_options {
   char out[LRL_OPTION_TEXT], tokenizer[LRL_OPTION_TEXT];
-  int64_t max_length;
-  double length_ratio;
-  int length_unit, suffix;
-  bool check_data, allow_context_mismatch, filter_overlong, drop_duplicates, given_num;
+  int64_t max_length, tile, patch, hd_num, max_pixels;
+  double length_ratio, holdout;
+  int length_unit, suffix, image_transform, holdout_by;
+  bool check_data, allow_context_mismatch, filter_overlong, drop_duplicates, given_num, held_out;
 };
 #define AT(f) offsetof(struct pack_options, f)
 /* inspect takes all but the first. */
@@ -104,16 +104,48 @@ static const struct lrl_option pack_rows[] = {
      "of those lengths"},
     {"given-num", LRL_OPTION_BOOL, AT(given_num), "true", 0, 0, NULL, "",
      "numbers in a mixture are thousands of pairs; false: ratios of the file"},
+    {"holdout", LRL_OPTION_FLOAT, AT(holdout), "0", 0, 0.99, NULL, "",
+     "leave this share of every file out"},
+    {"held-out", LRL_OPTION_BOOL, AT(held_out), "false", 0, 0, NULL, "",
+     "take that share instead of the rest"},
+    {"holdout-by", LRL_OPTION_ENUM, AT(holdout_by), "prompt", 0, 0, "prompt|image", "",
+     "pairs with the same one stay together"},
+    {"tile", LRL_OPTION_INT, AT(tile), "560", 2, 4096, NULL, "pixels", "side of an image tile"},
+    {"patch", LRL_OPTION_INT, AT(patch), "14", 1, 2048, NULL, "pixels",
+     "side of a patch; a tile is a multiple of two patches"},
+    {"hd-num", LRL_OPTION_INT, AT(hd_num), "9", 1, 1000, NULL, "tiles",
+     "most tiles of an image, the global view not counted"},
+    {"image-transform", LRL_OPTION_ENUM, AT(image_transform), "training", 0, 0,
+     "training|inference", "", "geometry of tiles: up to 1.5x and centred, or 1x"},
+    {"max-pixels", LRL_OPTION_INT, AT(max_pixels), "178956970", 1, 4e9, NULL, "pixels",
+     "larger images are set aside"},
 };
 #undef AT
 enum { N_PACK = sizeof pack_rows / sizeof pack_rows[0] };
 static const struct lrl_option_table pack_table = {pack_rows, N_PACK};
 static const struct lrl_option_table inspect_table = {pack_rows + 1, N_PACK - 1};
 
+static lrl_status join(int n, char **files, struct lrl_text *list) {
+  for (int i = 0; i < n; i++) {
+    if (i > 0)
+      LRL_TRY(lrl_text_puts(list, ","));
+    LRL_TRY(lrl_text_puts(list, files[i]));
+  }
+  return LRL_OK;
+}
+
 /* Reads the files with an open tokenizer. */
 static lrl_status read_files(const struct pack_options *o, const struct lrl_tokenizer *t, int n,
                              char **files, struct lrl_corpus **out) {
-  struct lrl_corpus_options c = {
+  const struct lrl_image_ops_options images = {
+      .tile = (int32_t)o->tile,
+      .patch = (int32_t)o->patch,
+      .hd_num = (int32_t)o->hd_num,
+      .mode = o->image_transform == 0 ? LRL_IMAGE_TRAINING : LRL_IMAGE_INFERENCE,
+      .max_pixels = o->max_pixels};
+  struct lrl_image_ops ops;
+  LRL_TRY(lrl_image_ops_init(&ops, &images));
+  const struct lrl_corpus_options c = {
       .tokenizer = t,
       .chat = {LRL_CHAT_TRAINING, o->suffix == 0 ? LRL_CHAT_REWARD : LRL_CHAT_REWARD_NO_NEWLINE,
                LRL_PACK_REWARD, o->max_length},
@@ -122,16 +154,17 @@ static lrl_status read_files(const struct pack_options *o, const struct lrl_toke
       .filter_overlong = o->filter_overlong,
       .drop_duplicates = o->drop_duplicates,
       .length_ratio = o->length_ratio,
-      .length_unit = (enum lrl_length_unit)o->length_unit};
+      .length_unit = (enum lrl_length_unit)o->length_unit,
+      .images = &ops,
+      .holdout = o->holdout,
+      .held_out = o->held_out,
+      .holdout_by = (enum lrl_holdout_key)o->holdout_by};
   struct lrl_text list = {0};
-  lrl_status status = LRL_OK;
-  for (int i = 0; i < n && status == LRL_OK; i++) {
-    status = i > 0 ? lrl_text_puts(&list, ",") : LRL_OK;
-    status = status == LRL_OK ? lrl_text_puts(&list, files[i]) : status;
-  }
+  lrl_status status = join(n, files, &list);
   if (status == LRL_OK)
     status = lrl_corpus_read(list.data, o->given_num, &c, out);
   free(list.data);
+  lrl_image_ops_free(&ops);
   return status;
 }
 
