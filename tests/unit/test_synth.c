@@ -9,6 +9,7 @@
 
 #include "data/bytes.h"
 #include "data/corpus.h"
+#include "data/image.h"
 #include "data/synth/synth.h"
 #include "data/synth/verify.h"
 
@@ -126,6 +127,37 @@ static void test_prefix(void **state) {
   same_start("small/images/receipt/train-000009.jpg", "large/images/receipt/train-000009.jpg",
              true);
   same_start("small/tokenizer.model", "large/tokenizer.model", true);
+}
+
+static void read_back(const char *name, struct lrl_image *out) {
+  char *bytes;
+  size_t n;
+  ok(lrl_file_read_raw(in_dir(name), &bytes, &n));
+  ok(lrl_image_decode(bytes, n, 1 << 20, out));
+  free(bytes);
+}
+
+/* A PNG holds the drawn pixels; a JPEG's differ by 4 of 255 in the mean at most. */
+static void test_pictures(void **state) {
+  (void)state;
+  struct lrl_synth_item item = {0};
+  struct lrl_image image = {0};
+  write_world("pictures", SEED, 8, 1U << LRL_SYNTH_CHART);
+  for (int i = 0; i < 8; i++) {
+    char name[128];
+    snprintf(name, sizeof name, "pictures/images/chart/train-%06d.%s", i, i % 2 ? "jpg" : "png");
+    read_back(name, &image);
+    draw(LRL_SYNTH_CHART, LRL_SYNTH_TRAIN, i, &item);
+    const struct lrl_canvas *c = &item.image[0];
+    assert_int_equal(image.width, c->width);
+    assert_int_equal(image.height, c->height);
+    int64_t n = (int64_t)c->width * c->height * 3, off = 0;
+    for (int64_t k = 0; k < n; k++)
+      off += llabs((long long)c->rgb[k] - ((const uint8_t *)image.rgb.data)[k]);
+    assert_true(i % 2 ? off < 4 * n : off == 0);
+  }
+  lrl_image_free(&image);
+  lrl_synth_item_free(&item);
 }
 
 /* ---- truth ---- */
@@ -424,12 +456,16 @@ static void test_gold_is_not_read(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_same_bytes),      cmocka_unit_test(test_prefix),
-      cmocka_unit_test(test_verdicts),        cmocka_unit_test(test_verify_rules),
-      cmocka_unit_test(test_no_shortcut),     cmocka_unit_test(test_shortcut_is_detected),
-      cmocka_unit_test(test_length),          cmocka_unit_test(test_disjoint_splits),
-      cmocka_unit_test(test_gold_is_not_read)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_bytes),
+                                     cmocka_unit_test(test_prefix),
+                                     cmocka_unit_test(test_pictures),
+                                     cmocka_unit_test(test_verdicts),
+                                     cmocka_unit_test(test_verify_rules),
+                                     cmocka_unit_test(test_no_shortcut),
+                                     cmocka_unit_test(test_shortcut_is_detected),
+                                     cmocka_unit_test(test_length),
+                                     cmocka_unit_test(test_disjoint_splits),
+                                     cmocka_unit_test(test_gold_is_not_read)};
   print_message("seed %d\n", SEED);
   return cmocka_run_group_tests(tests, setup, teardown);
 }
