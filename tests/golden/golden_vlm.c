@@ -253,6 +253,7 @@ static lrl_status run_case(struct vlm_case *c) {
   LRL_TRY(lrl_ctx_init(&c->ctx, c->g->device, 0));
   LRL_TRY(lrl_arena_init(&c->arena, "step memory", (size_t)16 << 30));
   LRL_TRY(lrl_vlm_init(&c->model, &cfg));
+  LRL_TRY(lrl_param_set_alloc_grads(&c->model.params, &c->model.weights));
   LRL_TRY(load(c));
   LRL_TRY(read_images(c));
   check_counts(c);
