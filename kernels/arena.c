@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <malloc.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -29,6 +30,20 @@ void lrl_arena_free(struct lrl_arena *a) {
   memset(a, 0, sizeof *a);
 }
 
+/* Bytes that can still be touched without swapping; SIZE_MAX when the system does not tell. Linux
+ * promises more memory than there is and ends a process that takes it at its word. */
+static size_t available(void) {
+  unsigned long long kib = 0;
+  char line[128];
+  FILE *f = fopen("/proc/meminfo", "r");
+  while (f != NULL && fgets(line, sizeof line, f) != NULL)
+    if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
+      break;
+  if (f != NULL)
+    fclose(f);
+  return kib > 0 ? (size_t)kib << 10 : SIZE_MAX;
+}
+
 static lrl_status commit(struct lrl_arena *a, size_t bytes) {
   /* Doubles, so that a small arena stays cheap: touching 64 MiB takes a second on a bad machine. */
   size_t step = a->committed < COMMIT_STEP ? a->committed : COMMIT_STEP;
@@ -41,7 +56,10 @@ static lrl_status commit(struct lrl_arena *a, size_t bytes) {
   if (want <= a->committed)
     return LRL_OK;
   char *p = a->base + a->committed;
-  size_t n = want - a->committed;
+  size_t n = want - a->committed, left = available();
+  if (n > left)
+    return LRL_FAIL(LRL_ERR_MEMORY, "%s: %zu MiB more are needed, the machine has %zu MiB left",
+                    a->name, n >> 20, left >> 20);
   if (mprotect(p, n, PROT_READ | PROT_WRITE) != 0)
     return LRL_FAIL(LRL_ERR_MEMORY, "no memory for %zu MiB of %s: %s", want >> 20, a->name,
                     strerror(errno));

@@ -32,11 +32,16 @@ static lrl_status read_config(const struct lrl_option_table *t, struct lrl_rewar
 int lrl_command_reward(int argc, char **argv) {
   struct lrl_option_table table = {lrl_reward_options, lrl_n_reward_options};
   static struct lrl_reward_config cfg; /* large */
-  if (argc == 0 || strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0) {
-    FILE *to = argc == 0 ? stderr : stdout;
-    fprintf(to, "usage: laurel reward CONFIG.yaml [key=value ...] [--resume auto|CHECKPOINT]\n\n");
-    lrl_config_help(&table, to);
-    return argc == 0 ? 2 : 0;
+  static const char usage[] =
+      "usage: laurel reward CONFIG.yaml [key=value ...] [--resume auto|CHECKPOINT]\n";
+  if (argc == 0) {
+    fprintf(stderr, "%s\"laurel reward --help\" lists every key with its default\n", usage);
+    return 2;
+  }
+  if (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0) {
+    printf("%s\n", usage);
+    lrl_config_help(&table, stdout);
+    return 0;
   }
   struct lrl_comm *comm = NULL;
   char *text = NULL;

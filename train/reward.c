@@ -277,6 +277,7 @@ lrl_status lrl_reward_train(const struct lrl_reward_config *cfg, struct lrl_comm
     }
   }
   lrl_status closed = lrl_metrics_close(&t->metrics);
+  lrl_run_close(&t->run);
   s = s == LRL_OK ? closed : s;
   lrl_optimizer_destroy(&t->optimizer);
   lrl_vlm_free(&t->model);

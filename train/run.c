@@ -4,9 +4,11 @@
 #include "kernels/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -27,12 +29,34 @@ static lrl_status write_config(const struct lrl_run *r) {
   return ok ? LRL_OK : LRL_FAIL(LRL_ERR_IO, "cannot write %s: %s", path, strerror(errno));
 }
 
+/* The lock ends with the process, however it ends. A file system without locks has none. */
+static lrl_status lock_folder(struct lrl_run *r) {
+  const char *folder = r->options->output_dir;
+  r->lock = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (r->lock < 0)
+    return LRL_FAIL(LRL_ERR_IO, "cannot open the folder %s: %s", folder, strerror(errno));
+  r->locked = true;
+  if (flock(r->lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+    return LRL_FAIL(LRL_ERR_ARG,
+                    "another run is writing to %s now; wait for it or choose another "
+                    "train.output_dir",
+                    folder);
+  return LRL_OK;
+}
+
+void lrl_run_close(struct lrl_run *r) {
+  if (r->locked)
+    close(r->lock);
+  r->locked = false;
+}
+
 /* Rank 0's part. */
 static lrl_status open_folder(struct lrl_run *r) {
   const struct lrl_run_options *o = r->options;
   if (o->output_dir[0] == '\0')
     return LRL_FAIL(LRL_ERR_ARG, "train.output_dir names no folder");
   LRL_TRY(lrl_folder_make(r->checkpoints));
+  LRL_TRY(lock_folder(r));
   int64_t step;
   bool automatic = strcmp(o->resume, "auto") == 0;
   if (automatic)

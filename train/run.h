@@ -29,12 +29,16 @@ struct lrl_run {
   const char *config_text;
   char checkpoints[LRL_OPTION_TEXT + 32]; /* folder */
   char resume[LRL_OPTION_TEXT + 96];      /* checkpoint to go on from; "" for a new run */
+  bool locked; /* rank 0 holds the folder: two runs at once would write over each other */
+  int lock;
 };
 
-/* Collective. Finds what to resume; makes the folders. Refuses a folder that holds a run when it is
- * neither resumed nor overwritten. A new run writes config.yaml (config_text). */
+/* Collective. Finds what to resume; makes the folders. Refuses a folder that another run is writing
+ * to, or that holds a run when it is neither resumed nor overwritten. A new run writes config.yaml
+ * (config_text). Close with lrl_run_close, also after a failure. */
 lrl_status lrl_run_open(struct lrl_run *r, const struct lrl_run_options *options,
                         struct lrl_comm *comm, const char *config_text);
+void lrl_run_close(struct lrl_run *r);
 /* Compares the config a checkpoint was made with to this run's, line by line. Keys in `free_keys`
  * (NULL-terminated; "train.threads", ...) may differ; another difference is LRL_ERR_ARG and names
  * the key and both values. */

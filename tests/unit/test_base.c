@@ -41,6 +41,19 @@ static void test_arena(void **state) {
 
 /* Known answers of Random123 for philox4x32-10: counter and key all zeros, all ones. Our counter is
  * (k, purpose, index low, index high), the key is the seed. */
+/* More than any machine has: refused before a page is touched. */
+static void test_arena_beyond_memory(void **state) {
+  (void)state;
+  struct lrl_arena a;
+  assert_int_equal(lrl_arena_init(&a, "weights", (size_t)1 << 44), LRL_OK);
+  assert_null(lrl_arena_alloc(&a, (size_t)15 << 40));
+  assert_non_null(strstr(lrl_last_error(), "weights: 15728640 MiB more are needed, the machine"));
+  lrl_error_clear();
+  assert_int_equal(a.used, 0);
+  assert_non_null(lrl_arena_alloc(&a, 100));
+  lrl_arena_free(&a);
+}
+
 static void test_philox(void **state) {
   (void)state;
   const uint32_t zeros[4] = {0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u};
@@ -94,7 +107,9 @@ static void test_wrappers_refuse(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_status_keeps_first),
-                                     cmocka_unit_test(test_arena), cmocka_unit_test(test_philox),
+                                     cmocka_unit_test(test_arena),
+                                     cmocka_unit_test(test_arena_beyond_memory),
+                                     cmocka_unit_test(test_philox),
                                      cmocka_unit_test(test_bf16),
                                      cmocka_unit_test(test_wrappers_refuse)};
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,12 +3,14 @@
 #include "launch/config.h"
 #include "train/reward.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -177,6 +179,14 @@ static void test_bad_input(void **state) {
   expect_error((const char *const[]){"model.num_attention_heads=3", NULL}, "no multiple");
   expect_error((const char *const[]){"train.output_dir=/proc/nowhere/run", NULL},
                "cannot make the folder");
+  char path[128]; /* what another run that is writing there holds */
+  snprintf(path, sizeof path, "%s/a", dir);
+  int fd = open(path, O_RDONLY);
+  assert_true(fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0);
+  snprintf(path, sizeof path, "train.output_dir=%s/a", dir);
+  expect_error((const char *const[]){path, NULL}, "another run is writing");
+  close(fd);
+  expect_error((const char *const[]){path, NULL}, "holds a run already");
 }
 
 int main(void) {
