@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building and testing Laurel needs on Debian 12, saying what and why; does nothing when
-# everything is there. Uses sudo when not root. No GPU, CUDA toolkit or Python is needed.
+# everything is there. Uses sudo when not root. No GPU, CUDA toolkit or Python is needed. Arguments are
+# further packages, as "name:why".
 set -euo pipefail
 needs=(
   "gcc:the C compiler" "g++:the C++ compiler, for the SentencePiece shim" "cmake:the build system"
@@ -12,6 +13,7 @@ needs=(
   "libsentencepiece-dev:the tokenizer" "libxxhash-dev:checksums" "libcmocka-dev:the tests"
   "clang-format-14:style check" "ccache:faster rebuilds"
 )
+needs+=("$@")
 missing=()
 for need in "${needs[@]}"; do
   package=${need%%:*}
