@@ -30,8 +30,13 @@ static lrl_status build(struct lrl_vlm *m) {
     lrl_param_add(&m->params, m->projector_unit, "vision_proj.2.bias", hidden, 0, 0.0f);
   }
   LRL_TRY(lrl_decoder_build(&m->decoder, &c->decoder, &m->params, c->dtype, c->train_decoder));
-  m->head_unit = lrl_param_unit_add(&m->params, "score", c->dtype, !c->freeze_head);
-  lrl_param_add(&m->params, m->head_unit, "score.weight", 1, hidden, std);
+  bool language = c->head == LRL_VLM_LANGUAGE;
+  m->head_unit =
+      lrl_param_unit_add(&m->params, language ? "output" : "score", c->dtype, !c->freeze_head);
+  if (language)
+    lrl_param_add(&m->params, m->head_unit, "output.weight", c->decoder.vocab_size, hidden, std);
+  else
+    lrl_param_add(&m->params, m->head_unit, "score.weight", 1, hidden, std);
   return lrl_param_set_alloc(&m->params, &m->weights);
 }
 
@@ -170,8 +175,8 @@ struct lrl_tensor *lrl_vlm_project(struct lrl_tape *tape, struct lrl_vlm *m,
                        lrl_tensor_param(tape, u, PROJ_B2));
 }
 
-struct lrl_tensor *lrl_vlm_scores(struct lrl_tape *tape, struct lrl_vlm *m,
-                                  const struct lrl_vlm_input *in) {
+void lrl_vlm_decode(struct lrl_tape *tape, struct lrl_vlm *m, const struct lrl_vlm_input *in,
+                    struct lrl_decoder_output *out) {
   struct lrl_decoder_input d = {.ids = in->ids,
                                 .layout = in->layout,
                                 .image_rows = in->image_rows,
@@ -193,8 +198,15 @@ struct lrl_tensor *lrl_vlm_scores(struct lrl_tape *tape, struct lrl_vlm *m,
                   LRL_FAIL(LRL_ERR_SHAPE, "the images give %lld tokens, the chat has room for %lld",
                            (long long)d.images->rows, (long long)in->n_image_rows));
   }
+  lrl_decoder_forward(tape, &m->decoder, &d, out);
+}
+
+struct lrl_tensor *lrl_vlm_scores(struct lrl_tape *tape, struct lrl_vlm *m,
+                                  const struct lrl_vlm_input *in) {
   struct lrl_decoder_output x;
-  lrl_decoder_forward(tape, &m->decoder, &d, &x);
+  if (m->cfg.head != LRL_VLM_SCORE)
+    lrl_tape_ok(tape, LRL_FAIL(LRL_ERR_ARG, "a language model gives no scores"));
+  lrl_vlm_decode(tape, m, in, &x);
   bool last = m->cfg.pooling == LRL_POOLING_LAST;
   struct lrl_tensor *h =
       lrl_decoder_final(tape, &m->decoder, &x, last ? in->score_rows : NULL, in->n_scores);

@@ -1,5 +1,6 @@
-/* The vision-language reward model: vision tower -> 2x2 merge with newline tokens -> projector ->
- * splice into the decoder -> scalar head (SPEC 2, 5.1). */
+/* The vision-language model: vision tower -> 2x2 merge with newline tokens -> projector -> splice
+ * into the decoder -> a head: scalar for reward and value models (SPEC 2, 5.1), the vocabulary for
+ * language models. */
 #ifndef LRL_VLM_H
 #define LRL_VLM_H
 #include "model/decoder.h"
@@ -8,13 +9,18 @@
 extern "C" {
 #endif
 
+enum lrl_vlm_head {
+  LRL_VLM_SCORE = 0,    /* "score.weight" [1, hidden] */
+  LRL_VLM_LANGUAGE = 1, /* "output.weight" [vocab, hidden] */
+};
 enum lrl_pooling { LRL_POOLING_LAST = 0, LRL_POOLING_MEAN = 1 };
 
 struct lrl_vlm_config {
   struct lrl_decoder_config decoder;
+  enum lrl_vlm_head head;
   bool has_vision;
   struct lrl_vit_config vit;
-  enum lrl_pooling pooling;
+  enum lrl_pooling pooling; /* of scores */
   lrl_dtype dtype;
   /* What gets gradients. With LoRA (decoder.lora_r) train_decoder speaks of the adapters, and the
    * GN vectors stay frozen; the head trains unless freeze_head, which is the official LoRA script.
@@ -67,7 +73,11 @@ struct lrl_vlm_input {
   const int32_t *score_rows; /* last pooling: packed row of each score */
   const int32_t *score_seqs; /* mean pooling: sequence of each score */
 };
-/* f32 scores [n_scores, 1]. Errors (in tape->status): image token counts that do not fit. */
+/* The decoder over text and images; the n_scores and score_* members are not used. */
+void lrl_vlm_decode(struct lrl_tape *tape, struct lrl_vlm *m, const struct lrl_vlm_input *in,
+                    struct lrl_decoder_output *out);
+/* f32 scores [n_scores, 1] of a model with a scalar head. Errors (in tape->status): image token
+ * counts that do not fit. */
 struct lrl_tensor *lrl_vlm_scores(struct lrl_tape *tape, struct lrl_vlm *m,
                                   const struct lrl_vlm_input *in);
 
