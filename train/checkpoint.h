@@ -51,9 +51,10 @@ lrl_status lrl_checkpoint_get_text(struct lrl_checkpoint *k, const char *name, c
 lrl_status lrl_checkpoint_get_blob(struct lrl_checkpoint *k, const char *name, void **bytes,
                                    size_t *n);
 /* Fills every tensor of the set, converting between f32 and bf16, and raises the units' versions.
- * A tensor that is missing, that the model does not have or of another shape is an error that
- * names it. After a failure the set's values are undefined. The f32 masters of an optimizer follow
- * only through get_optimizer: load weights before lrl_optimizer_init. */
+ * A tensor that is missing (but for LoRA's, which keep their values), that the model does not have
+ * or of another shape is an error that names it. After a failure the set's values are undefined.
+ * The f32 masters of an optimizer follow only through get_optimizer: load weights before
+ * lrl_optimizer_init. */
 lrl_status lrl_checkpoint_get_params(struct lrl_checkpoint *k, const char *group,
                                      struct lrl_param_set *set);
 lrl_status lrl_checkpoint_get_optimizer(struct lrl_checkpoint *k, const char *group,

@@ -116,6 +116,8 @@ static lrl_status read_param(struct lrl_checkpoint *k, const char *group,
   char name[2 * LRL_NAME_MAX];
   struct lrl_dataset d;
   snprintf(name, sizeof name, "%s/%s", group, p->name);
+  if (strstr(name, ".lora_") != NULL && H5Lexists(k->file, name, H5P_DEFAULT) <= 0)
+    return LRL_OK; /* adapters begin on a model without them */
   lrl_status s = lrl_tensor_open(k, name, p, &d);
   const bool same = (d.type == LRL_DATA_F32) == (unit->dtype == LRL_F32);
   if (s == LRL_OK)

@@ -23,6 +23,11 @@ static lrl_status build_model(struct lrl_reward_trainer *t) {
   LRL_TRY(lrl_arena_init(&t->state, "optimizer state", (size_t)256 << 30));
   LRL_TRY(lrl_vlm_init(&t->model, &m));
   LRL_TRY(lrl_param_set_init(&t->model.params, (uint64_t)c->seed));
+  bool trains = false;
+  for (int i = 0; i < t->model.params.n_units; i++)
+    trains = trains || t->model.params.units[i].trainable;
+  if (!trains)
+    return LRL_FAIL(LRL_ERR_ARG, "nothing would be trained: every model.freeze_* is true");
   if (c->init_from[0] != '\0' && t->run.resume[0] == '\0')
     LRL_TRY(lrl_reward_init_from(t));
   if (m.has_vision && !m.train_vision && c->init_from[0] == '\0')

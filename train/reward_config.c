@@ -12,7 +12,7 @@
 const struct lrl_option lrl_reward_options[] = {
     TEXT("model.tokenizer", tokenizer, "", "SentencePiece model file; its size is the vocabulary"),
     TEXT("model.init_from", init_from, "",
-         "checkpoint of the same shape whose weights to begin with"),
+         "checkpoint or run of the same shape whose weights to begin with"),
     LRL_MODEL_OPTION_ROWS(struct lrl_reward_config, model),
     LRL_DATA_OPTION_ROWS(struct lrl_reward_config, data),
     ENUM("loss.rank", rank_loss, "logsigmoid", "logsigmoid|focal", "preference loss"),

@@ -25,9 +25,7 @@ static bool is_folder(const char *path) {
   return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-/* The checkpoint that `path` means. A run's folder: its best one if that is kept, else the newest.
- */
-static lrl_status find(const char *path, char *out, size_t size) {
+lrl_status lrl_reward_checkpoint_of(const char *path, char *out, size_t size) {
   char folder[LRL_OPTION_TEXT + 32], *state = NULL;
   int64_t step;
   json_int_t best = -1;
@@ -95,7 +93,7 @@ lrl_status lrl_reward_model_open(const char *path, const char *device, int threa
   *out = NULL;
   if (m == NULL)
     return LRL_FAIL(LRL_ERR_MEMORY, "no memory for the model");
-  LRL_TRY_GOTO(find(path, m->path, sizeof m->path));
+  LRL_TRY_GOTO(lrl_reward_checkpoint_of(path, m->path, sizeof m->path));
   LRL_TRY_GOTO(lrl_checkpoint_open(m->path, NULL, &c));
   LRL_TRY_GOTO(read_model(m, c, device, threads));
   *out = m;

@@ -1,6 +1,7 @@
 /* Saving and resuming. A checkpoint holds "config" (text), "state" (JSON), "tokenizer" (the model
  * file), "model" (weights) and, unless train.save_optimizer is false, "optimizer". */
 #include "kernels/log.h"
+#include "train/reward_model.h"
 #include "train/reward_trainer.h"
 
 #include <inttypes.h>
@@ -160,7 +161,9 @@ done:
 
 lrl_status lrl_reward_init_from(struct lrl_reward_trainer *t) {
   struct lrl_checkpoint *c;
-  LRL_TRY(lrl_checkpoint_open(t->cfg->init_from, t->comm, &c));
+  char path[LRL_OPTION_TEXT + 96];
+  LRL_TRY(lrl_reward_checkpoint_of(t->cfg->init_from, path, sizeof path));
+  LRL_TRY(lrl_checkpoint_open(path, t->comm, &c));
   lrl_status s = lrl_checkpoint_get_params(c, "model", &t->model.params);
   lrl_checkpoint_close(c);
   return s;

@@ -163,6 +163,21 @@ static void test_variants(void **state) {
   expect_close("g", (const char *const[]){GENTLE, "train.gradient_checkpointing=true", NULL});
 }
 
+/* LoRA begins on a trained model without adapters; with rate 0 it is that model still. */
+static void test_lora_from_base(void **state) {
+  (void)state;
+  char from[128];
+  snprintf(from, sizeof from, "model.init_from=%s/a", dir);
+  assert_int_equal(
+      train("lora", (const char *const[]){from, "model.lora_r=4", "model.freeze_head=true",
+                                          "optim.lr=0", "train.max_steps=1", NULL}),
+      LRL_OK);
+  char *a = slurp("a"), *b = slurp("lora");
+  assert_true(last_value(a, "eval/loss") == last_value(b, "eval/loss"));
+  free(a);
+  free(b);
+}
+
 static void expect_error(const char *const *extra, const char *part) {
   assert_int_not_equal(train("x", extra), LRL_OK);
   if (strstr(lrl_last_error(), part) == NULL)
@@ -177,6 +192,8 @@ static void test_bad_input(void **state) {
                "nonexistent.model");
   expect_error((const char *const[]){"data.train=", NULL}, "data.train names no file");
   expect_error((const char *const[]){"model.num_attention_heads=3", NULL}, "no multiple");
+  expect_error((const char *const[]){"model.freeze_decoder=true", "model.freeze_head=true", NULL},
+               "nothing would be trained");
   expect_error((const char *const[]){"train.output_dir=/proc/nowhere/run", NULL},
                "cannot make the folder");
   char path[128]; /* what another run that is writing there holds */
@@ -191,9 +208,8 @@ static void test_bad_input(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_learns),
-      cmocka_unit_test(test_same_bits),
-      cmocka_unit_test(test_variants),
+      cmocka_unit_test(test_learns),    cmocka_unit_test(test_same_bits),
+      cmocka_unit_test(test_variants),  cmocka_unit_test(test_lora_from_base),
       cmocka_unit_test(test_bad_input),
   };
   return cmocka_run_group_tests(tests, make_files, remove_files);
