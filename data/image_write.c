@@ -64,8 +64,11 @@ static lrl_status jpeg_rows(FILE *f, const char *path, const uint8_t *rgb, int32
   c.comp_info[0].h_samp_factor = c.comp_info[0].v_samp_factor = 1;
   jpeg_start_compress(&c, TRUE);
   while (c.next_scanline < c.image_height) {
-    JSAMPROW row = (JSAMPROW)(uintptr_t)(rgb + (size_t)c.next_scanline * (size_t)width * 3);
-    jpeg_write_scanlines(&c, &row, 1);
+    union {
+      const uint8_t *in;
+      JSAMPROW out;
+    } row = {.in = rgb + (size_t)c.next_scanline * (size_t)width * 3}; /* libjpeg only reads it */
+    jpeg_write_scanlines(&c, &row.out, 1);
   }
   jpeg_finish_compress(&c);
   jpeg_destroy_compress(&c);

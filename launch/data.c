@@ -67,8 +67,8 @@ static lrl_status synth(int argc, char **argv) {
   LRL_TRY(lrl_synth_write(o.out, &w));
   int n_domains = __builtin_popcount(w.domains);
   printf("%s: %d domains, %lld training and %lld validation pairs, %.1f s\n", o.out, n_domains,
-         (long long)(n_domains * w.n_train), (long long)(n_domains * w.n_validation),
-         omp_get_wtime() - t0);
+         (long long)n_domains * (long long)w.n_train,
+         (long long)n_domains * (long long)w.n_validation, omp_get_wtime() - t0);
   return LRL_OK;
 }
 

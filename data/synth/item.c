@@ -18,7 +18,7 @@ struct lrl_colour lrl_synth_paper(struct lrl_synth_draw *d) {
 }
 
 int lrl_synth_int(struct lrl_synth_draw *d, int lo, int hi) {
-  return lo + (int)lrl_rng_below(&d->rng, (uint64_t)(hi - lo + 1));
+  return lo + (int)lrl_rng_below(&d->rng, (uint64_t)((int64_t)hi - lo + 1));
 }
 
 bool lrl_synth_chance(struct lrl_synth_draw *d, int p) {

@@ -275,15 +275,14 @@ static int features(const char *prompt, const char *reply, bool with_prompt, uin
   return n;
 }
 
-static double margin(const float *w, const struct lrl_synth_item *it, bool with_prompt,
-                     float update) {
+static double margin(float *w, const struct lrl_synth_item *it, bool with_prompt, float update) {
   uint32_t f[3 * LRL_SYNTH_TEXT];
   double m = 0;
   for (int side = 0; side < 2; side++) {
     int n = features(it->prompt, side ? it->rejected : it->chosen, with_prompt, f);
     for (int k = 0; k < n; k++) {
       m += side ? -w[f[k]] : w[f[k]];
-      ((float *)(uintptr_t)w)[f[k]] += side ? -update : update;
+      w[f[k]] += side ? -update : update;
     }
   }
   return m;
