@@ -32,6 +32,7 @@ enum {
 
 typedef float att_vf __attribute__((vector_size(ATT_LANES * 4)));
 typedef int32_t att_vi __attribute__((vector_size(ATT_LANES * 4)));
+typedef uint32_t att_vu __attribute__((vector_size(ATT_LANES * 4)));
 #define ATT_INLINE static inline __attribute__((always_inline))
 
 ATT_INLINE att_vf att_load(const float *p) {
@@ -73,7 +74,8 @@ ATT_INLINE att_vf att_exp2(att_vf x) {
 #if LRL_ISA_AVX512
   y = (att_vf)_mm512_scalef_ps((__m512)y, (__m512)n);
 #else
-  y = (att_vf)((att_vi)y + (((att_vi)biased - (att_vi)magic) << 23));
+  /* Unsigned: lanes far below -126 wrap around, and are replaced below. */
+  y = (att_vf)((att_vu)y + (((att_vu)biased - (att_vu)magic) << 23));
   y = att_select(x != x, x, y);
 #endif
   return att_select(x <= -126.0f, att_set(0.0f), y);

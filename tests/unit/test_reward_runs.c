@@ -123,8 +123,14 @@ static void finish(pid_t pid, int want) {
 static struct command reward(const char *run, int n_ranks, const char *const *extra) {
   struct command c = {0};
   if (n_ranks > 1) {
-    static const char *const mpi[] = {
-        "mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-np"};
+    static const char *const mpi[] = {"mpirun",
+                                      "--allow-run-as-root",
+                                      "--oversubscribe",
+                                      "--bind-to",
+                                      "none", /* What OpenMPI leaves behind at exit is not ours. */
+                                      "-x",
+                                      "ASAN_OPTIONS=detect_leaks=0",
+                                      "-np"};
     for (size_t i = 0; i < sizeof mpi / sizeof mpi[0]; i++)
       add(&c, "%s", mpi[i]);
     add(&c, "%d", n_ranks);
