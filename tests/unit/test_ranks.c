@@ -17,13 +17,15 @@
 enum { STEPS = 20 };
 static char dir[64] = "/tmp/laurel_ranks_XXXXXX", worker[512];
 
+/* The program run() starts, from the folder of this one. */
+static void use_worker(const char *name) { strcpy(strrchr(worker, '/') + 1, name); }
 static int set_up(void **state) {
   (void)state;
   ssize_t n = readlink("/proc/self/exe", worker, sizeof worker - 32);
   if (n <= 0 || mkdtemp(dir) == NULL)
     return -1;
   worker[n] = '\0';
-  strcpy(strrchr(worker, '/') + 1, "rank_worker");
+  use_worker("rank_worker");
   setenv("OMP_NUM_THREADS", "1", 1);
   return 0;
 }
@@ -129,6 +131,18 @@ static void test_collectives(void **state) {
   assert_int_equal(run(3, true, "comm"), 0);
 }
 
+/* Whitening and reward normalisation over ranks. */
+static void test_statistics(void **state) {
+  (void)state;
+  if (!have_mpirun())
+    skip();
+  use_worker("statistics_worker");
+  const int two = run(2, false, "statistics"), three = run(3, false, "statistics");
+  use_worker("rank_worker");
+  assert_int_equal(two, 0);
+  assert_int_equal(three, 0);
+}
+
 /* Every stage on one, two and three ranks, over shared memory and over MPI: the same losses; and
  * where the arithmetic is the same, the same bits. Pairs are uneven, every fourth step has one
  * pair only, and images come and go, so ranks use different units in every step. */
@@ -228,9 +242,9 @@ static void test_lost_ranks(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_collectives), cmocka_unit_test(test_stages),
-      cmocka_unit_test(test_variants),    cmocka_unit_test(test_change_of_ranks),
-      cmocka_unit_test(test_lost_ranks),
+      cmocka_unit_test(test_collectives),     cmocka_unit_test(test_statistics),
+      cmocka_unit_test(test_stages),          cmocka_unit_test(test_variants),
+      cmocka_unit_test(test_change_of_ranks), cmocka_unit_test(test_lost_ranks),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);
 }
