@@ -248,13 +248,13 @@ CASE(bradley_terry) {
   return LRL_OK;
 }
 CASE(logprob_fwd) {
-  int32_t *target = ids(r, r->n, 0, r->w);
+  const int64_t v = r->w + 1; /* of one word all is 0: nothing to compare */
+  int32_t *target = ids(r, r->n, 0, v);
   for (int64_t t = 2; t < r->n; t += 3)
     target[t] = -100;
-  LRL_TRY(
-      CALL(logprob_fwd, r->n, r->w, 1.0f, F32_IN(r->n * r->w), target, F32_OUT(r->n), NULL, NULL));
-  return CALL(logprob_fwd, r->n, r->w, 0.7f, F32_IN(r->n * r->w), target, F32_OUT(r->n),
-              F32_OUT(r->n), F32_OUT(r->n));
+  LRL_TRY(CALL(logprob_fwd, r->n, v, 1.0f, F32_IN(r->n * v), target, F32_OUT(r->n), NULL, NULL));
+  return CALL(logprob_fwd, r->n, v, 0.7f, F32_IN(r->n * v), target, F32_OUT(r->n), F32_OUT(r->n),
+              F32_OUT(r->n));
 }
 CASE(logprob_bwd) {
   const int64_t v = r->w + 1; /* of one word the gradient is 0: nothing to compare */
