@@ -27,7 +27,7 @@ CPU_INLINE void row(const struct lrl_cross_entropy_args *a, int64_t t, bool bf) 
     sum += cpu_exp(cpu_load(a->logits, o + j, CPU_LANES, false) - max);
   if (i < v) {
     cpu_vf tail = cpu_exp(cpu_load(a->logits, o + i, cpu_lanes(v, i), false) - max);
-    cpu_vi id = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    cpu_vi id = CPU_IDS;
     sum += cpu_select(id < cpu_lanes(v, i), tail, (cpu_vf){0});
   }
   const float total = cpu_hsum(sum), lse = max + logf(total);

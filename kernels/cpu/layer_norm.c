@@ -4,7 +4,7 @@
 
 /* x - mean with the lanes beyond the row kept at 0. */
 CPU_INLINE cpu_vf centered(cpu_vf x, float mean, int lanes) {
-  cpu_vi id = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  cpu_vi id = CPU_IDS;
   return cpu_select(id < lanes, x - mean, (cpu_vf){0});
 }
 CPU_INLINE void fwd_row(const struct lrl_layer_norm_fwd_args *a, int64_t t, bool bf) {

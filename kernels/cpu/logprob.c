@@ -7,7 +7,7 @@ CPU_INLINE void row_fwd(const struct lrl_logprob_fwd_args *a, int64_t t, bool bf
   (void)bf;
   const int64_t v = a->n_vocab, o = t * v;
   const float inverse = 1.0f / a->temperature;
-  const cpu_vi id = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  const cpu_vi id = CPU_IDS;
   cpu_vf top = cpu_set(-INFINITY), sum = {0}, dot = {0};
   for (int64_t j = 0; j < v; j += CPU_LANES) {
     const int n = cpu_lanes(v, j);

@@ -45,7 +45,7 @@ static bool usable(const float *x, int64_t v, float *max) {
   cpu_vi bad = {0};
   for (int64_t j = 0; j < v; j += CPU_LANES) {
     cpu_vf z = cpu_load(x, j, cpu_lanes(v, j), false);
-    const cpu_vi id = (cpu_vi){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    const cpu_vi id = CPU_IDS;
     z = cpu_select(id < cpu_lanes(v, j), z, cpu_set(-INFINITY));
     bad |= (z != z);
     top = cpu_select(z > top, z, top);
