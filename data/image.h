@@ -7,8 +7,9 @@
  *   - 16-bit RGB keeps the high byte, 16-bit gray is clipped at 255 (Pillow's mode "I");
  *   - CMYK JPEGs are taken as Adobe's (inverted), colour profiles and gamma are ignored;
  *   - the EXIF orientation is NOT applied, because the official code does not apply it either.
- * A JPEG that libjpeg decodes with warnings is accepted, as Pillow does; a file that ends early is
- * an error in every format.
+ * A JPEG that libjpeg decodes with warnings is accepted, as Pillow does. A file that ends before
+ * its last pixel is an error in every format; what stands behind the pixels of a PNG is not looked
+ * at.
  *
  * Errors of every function: LRL_ERR_FORMAT (damaged, truncated or refused), LRL_ERR_SHAPE (more
  * than max_pixels), LRL_ERR_MEMORY; one sentence each, without a file name. Thread safe. */

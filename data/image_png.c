@@ -7,12 +7,15 @@
 #include <string.h>
 #include <zlib.h>
 
+enum { IDAT = 0x49444154 };
+
 struct reader {
   png_structp png;
   png_infop info;
   const uint8_t *bytes;
   size_t left;
   jmp_buf out;
+  bool has_rows; /* all of them are decoded and only png_read_end is left */
   bool truncated;
   char message[120];
 };
@@ -39,6 +42,12 @@ static lrl_status damaged(const struct reader *r) {
   if (r->truncated)
     return LRL_FAIL(LRL_ERR_FORMAT, "the PNG image is truncated");
   return LRL_FAIL(LRL_ERR_FORMAT, "the PNG image is damaged: %s", r->message);
+}
+
+/* As in Pillow, a damaged chunk behind the pixel stream does no harm unless it claims to be more of
+ * the stream. libpng ends the stream, checks included, with the last row. */
+static bool only_the_tail_is_damaged(const struct reader *r) {
+  return r->has_rows && png_get_io_chunk_type(r->png) != IDAT;
 }
 
 static uint32_t be32(const uint8_t *p) {
@@ -115,12 +124,14 @@ static lrl_status read_pixels(struct reader *r, int32_t width, int32_t height, u
   for (int p = 0; p < passes; p++)
     for (int64_t y = 0; y < height; y++)
       png_read_row(r->png, rgb + y * row_bytes, NULL);
-  png_read_end(r->png, NULL);
   for (int64_t y = 0; y < height; y++)
     if (color == PNG_COLOR_TYPE_PALETTE)
       widen_palette(r, width, rgb + y * row_bytes);
     else if (color == PNG_COLOR_TYPE_GRAY && depth == 16)
       widen_gray16(width, rgb + y * row_bytes);
+  r->has_rows = true;
+  if (r->left >= 8) /* room for a chunk's head */
+    png_read_end(r->png, NULL);
   return LRL_OK;
 }
 
@@ -142,7 +153,7 @@ static lrl_status begin(struct reader *r) {
 /* libpng's errors come back to the setjmp, so nothing of this frame may change after it. */
 static lrl_status guarded(struct reader *r, int32_t width, int32_t height, uint8_t *rgb) {
   if (setjmp(r->out) != 0)
-    return damaged(r);
+    return only_the_tail_is_damaged(r) ? LRL_OK : damaged(r);
   LRL_TRY(begin(r));
   return read_pixels(r, width, height, rgb);
 }

@@ -18,10 +18,20 @@ static const char *text_of(VP8StatusCode code) {
   }
 }
 
+/* The decoder alone would overlook chunks that are cut off or out of place. */
+static bool chunks_are_whole(const uint8_t *bytes, size_t n) {
+  const WebPData data = {bytes, n};
+  WebPDemuxer *d = WebPDemux(&data);
+  WebPDemuxDelete(d);
+  return d != NULL;
+}
+
 static lrl_status features(const uint8_t *bytes, size_t n, WebPBitstreamFeatures *f) {
   VP8StatusCode code = WebPGetFeatures(bytes, n, f);
   if (code != VP8_STATUS_OK)
     return LRL_FAIL(LRL_ERR_FORMAT, "cannot read the WebP image: %s", text_of(code));
+  if (!chunks_are_whole(bytes, n))
+    return LRL_FAIL(LRL_ERR_FORMAT, "the WebP image is truncated or damaged");
   return LRL_OK;
 }
 

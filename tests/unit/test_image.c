@@ -63,6 +63,25 @@ static void assert_close(const uint8_t *a, const uint8_t *b, int n, int within) 
       fail_msg("sample %d is %d instead of about %d", i, a[i], b[i]);
 }
 
+/* The end marker may be missing, the end of the pixel stream not. */
+static void test_png_tail(void **state) {
+  (void)state;
+  uint8_t rgb[IX_W * IX_H * 3];
+  ix_pixels(rgb);
+  for (size_t cut = 0; cut < 20; cut++) { /* IEND takes 12 bytes */
+    struct ix_file f = ix_png(rgb, IX_W * 3, 8, PNG_COLOR_TYPE_RGB, false, NULL, 0);
+    f.n -= cut;
+    if (cut <= 12)
+      assert_memory_equal(decoded(f), rgb, sizeof rgb);
+    else {
+      assert_int_equal(lrl_image_decode(f.bytes, f.n, LRL_IMAGE_MAX_PIXELS, &got), LRL_ERR_FORMAT);
+      assert_non_null(strstr(lrl_last_error(), "truncated"));
+      lrl_error_clear();
+      free(f.bytes);
+    }
+  }
+}
+
 static void test_jpeg(void **state) {
   (void)state;
   uint8_t rgb[IX_W * IX_H * 3], other[IX_W * IX_H * 4], want[IX_W * IX_H * 3];
@@ -301,10 +320,10 @@ static int free_all(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_png),          cmocka_unit_test(test_jpeg),
-      cmocka_unit_test(test_webp),         cmocka_unit_test(test_other_files),
-      cmocka_unit_test(test_absurd_sizes), cmocka_unit_test(test_damaged),
-      cmocka_unit_test(test_pillow),
+      cmocka_unit_test(test_png),         cmocka_unit_test(test_png_tail),
+      cmocka_unit_test(test_jpeg),        cmocka_unit_test(test_webp),
+      cmocka_unit_test(test_other_files), cmocka_unit_test(test_absurd_sizes),
+      cmocka_unit_test(test_damaged),     cmocka_unit_test(test_pillow),
   };
   return cmocka_run_group_tests(tests, NULL, free_all);
 }
