@@ -14,6 +14,9 @@ static lrl_status build(struct lrl_vlm *m) {
   if (c->has_vision) {
     LRL_TRY(lrl_vit_build(&m->vit, &c->vit, "vit.vision_tower.vision_model.", &m->params, c->dtype,
                           c->train_vision));
+    if (c->vit.image_size % (2 * c->vit.patch_size) != 0)
+      return LRL_FAIL(LRL_ERR_SHAPE, "a tile of %lld pixels is no multiple of two patches of %lld",
+                      (long long)c->vit.image_size, (long long)c->vit.patch_size);
     /* The two GN vectors are rows 0 and 1 of one table, so they must be adjacent. */
     if (merged % 16 != 0)
       return LRL_FAIL(LRL_ERR_SHAPE, "the vision tower's width %lld is no multiple of 4",
