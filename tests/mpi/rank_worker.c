@@ -2,6 +2,7 @@
  *   rank_worker train DIR key=value ... [then key=value ...]   trains tiny models, each of which
  *                                           leaves DIR/<name>.txt and DIR/<name>.h5
  *   rank_worker comm                        checks the collectives
+ *   rank_worker faults DIR                  gradients and files that go wrong on one rank
  *   rank_worker die|stuck|fail              rank 1 is killed, hangs, fails */
 #include "kernels/philox.h"
 #include "model/param_build.h"
@@ -92,7 +93,7 @@ static void close_model(struct model *m) {
 
 /* Forward and backward of one pair of the step; every third has an image in the chosen answer. */
 static double micro_batch(struct model *m, const struct options *o, int step, int pair, int pairs,
-                          bool last) {
+                          bool last, bool bad) {
   enum { LENGTH = 5 };
   struct lrl_rng rng = lrl_rng_make(99, LRL_RNG_TEST, (uint64_t)step * 100 + (uint64_t)pair);
   const bool image = (step + pair) % 3 == 0;
@@ -138,13 +139,15 @@ static double micro_batch(struct model *m, const struct options *o, int step, in
                                                                  .loss = &loss,
                                                                  .d_chosen = grad,
                                                                  .d_rejected = grad + 1}));
+  grad[0] = bad ? NAN : grad[0];
   lrl_grad_seed(&tape, score, grad);
   OK(lrl_backward(&tape));
   lrl_arena_reset(&m->steps, 0);
   return loss;
 }
 
-static void train_step(struct model *m, const struct options *o, int step, FILE *log) {
+/* bad: the gradient of the last rank's pairs is not a number, and the step must change nothing. */
+static void train_step(struct model *m, const struct options *o, int step, FILE *log, bool bad) {
   const int rank = lrl_comm_rank(comm), size = lrl_comm_size(comm);
   const int pairs = step % 4 == 3 ? 1 : o->pairs; /* then most ranks have nothing */
   double loss = 0;
@@ -152,7 +155,7 @@ static void train_step(struct model *m, const struct options *o, int step, FILE 
   for (int p = 0; p < pairs; p++)
     if (o->only_rank >= 0 ? rank == o->only_rank : p % size == rank) {
       bool last = o->only_rank >= 0 ? p + 1 == pairs : p + size >= pairs;
-      loss += micro_batch(m, o, step, p, pairs, last) / pairs;
+      loss += micro_batch(m, o, step, p, pairs, last, bad && rank == size - 1) / pairs;
       any = true;
     }
   if (!any) { /* as the loader does: one micro-batch of no pairs */
@@ -164,7 +167,7 @@ static void train_step(struct model *m, const struct options *o, int step, FILE 
   struct lrl_optimizer_stats stats;
   OK(lrl_optimizer_step(&m->optimizer, 1e-3, &stats));
   OK(lrl_comm_sum_f64(comm, &loss, 1));
-  CHECK(!stats.skipped);
+  CHECK(stats.skipped == bad);
   if (log != NULL)
     fprintf(log, "%.17g %.17g\n", loss, stats.grad_norm);
 }
@@ -182,6 +185,15 @@ static void check_same_params(const struct model *m) {
   }
 }
 
+static void write_checkpoint(struct model *m, const char *path) {
+  struct lrl_checkpoint *k;
+  OK(lrl_checkpoint_create(path, comm, &k));
+  OK(lrl_checkpoint_put_text(k, "config", "{}"));
+  OK(lrl_checkpoint_put_params(k, "params", &m->vlm.params));
+  OK(lrl_checkpoint_put_optimizer(k, "optimizer", &m->optimizer));
+  OK(lrl_checkpoint_commit(k));
+}
+
 static void train(const char *dir, const struct options *o) {
   struct model m;
   struct lrl_checkpoint *k;
@@ -197,16 +209,12 @@ static void train(const char *dir, const struct options *o) {
   FILE *log = lrl_comm_rank(comm) == 0 ? fopen(path, "w") : NULL;
   const int first = (int)m.optimizer.step;
   for (int step = first; step < first + o->steps; step++)
-    train_step(&m, o, step, log);
+    train_step(&m, o, step, log, false);
   if (log != NULL)
     fclose(log);
   check_same_params(&m);
   snprintf(path, sizeof path, "%s/%s.h5", dir, o->name);
-  OK(lrl_checkpoint_create(path, comm, &k));
-  OK(lrl_checkpoint_put_text(k, "config", "{}"));
-  OK(lrl_checkpoint_put_params(k, "params", &m.vlm.params));
-  OK(lrl_checkpoint_put_optimizer(k, "optimizer", &m.optimizer));
-  OK(lrl_checkpoint_commit(k));
+  write_checkpoint(&m, path);
   close_model(&m);
 }
 
@@ -230,6 +238,88 @@ static struct options parse(int argc, char **argv) {
       snprintf(o.load, sizeof o.load, "%s", value);
   }
   return o;
+}
+
+/* ---- what goes wrong ---- */
+
+static void check_skipped_step(int stage) {
+  struct options o = {.stage = stage, .pairs = 4, .only_rank = -1};
+  struct model m;
+  open_model(&m, &o);
+  train_step(&m, &o, 0, NULL, false);
+  const struct lrl_param_unit *u = &m.vlm.params.units[m.vlm.decoder.embed_unit];
+  char *before = malloc((size_t)u->n * sizeof(float));
+  memcpy(before, u->data, (size_t)u->n * sizeof(float));
+  train_step(&m, &o, 1, NULL, true);
+  CHECK(memcmp(before, u->data, (size_t)u->n * sizeof(float)) == 0 && m.optimizer.step == 1);
+  train_step(&m, &o, 2, NULL, false); /* nothing of it is left */
+  CHECK(memcmp(before, u->data, (size_t)u->n * sizeof(float)) != 0);
+  check_same_params(&m);
+  free(before);
+  close_model(&m);
+}
+
+/* Stage 2 has room for two gradients; a tape that uses units twice needs more. */
+static void check_order(void) {
+  struct options o = {.stage = 2, .pairs = 4, .only_rank = -1};
+  struct model m;
+  struct lrl_tape tape;
+  open_model(&m, &o);
+  const struct lrl_shard *s = &m.optimizer.shard;
+  for (int i = 2; i < s->n; i++) {
+    const struct lrl_param_unit *a = &m.vlm.params.units[s->unit_at[i]];
+    const struct lrl_param_unit *b = &m.vlm.params.units[s->unit_at[i - 2]];
+    CHECK(i % 2 == 0 ? a->grad == b->grad : a->grad + a->n == b->grad + b->n);
+  }
+  static const int32_t ids[3] = {1, 2, 3}, start = 0, length = 3, last = 2;
+  static const float one = 1.0f;
+  struct lrl_layout layout = {.n_tokens = 3, .n_seqs = 1, .start = &start, .length = &length};
+  struct lrl_vlm_input in = {.ids = ids, .layout = &layout, .n_scores = 1, .score_rows = &last};
+  lrl_tape_init(&tape, &m.ctx, &m.steps, true);
+  lrl_optimizer_attach(&m.optimizer, &tape, true);
+  for (int i = 0; i < 2; i++)
+    lrl_grad_seed(&tape, lrl_vlm_scores(&tape, &m.vlm, &in), &one);
+  CHECK(lrl_backward(&tape) == LRL_ERR_ARG && strstr(lrl_last_error(), "use stage 1") != NULL);
+  lrl_error_clear();
+  close_model(&m);
+}
+
+static void flip_byte(const char *path, double where) {
+  FILE *f = fopen(path, "r+b");
+  CHECK(f != NULL && fseek(f, 0, SEEK_END) == 0);
+  const long at = (long)(where * (double)ftell(f));
+  fseek(f, at, SEEK_SET);
+  const int old = fgetc(f);
+  fseek(f, at, SEEK_SET);
+  CHECK(fputc(old ^ 4, f) != EOF && fclose(f) == 0);
+}
+
+/* Damage that rank 0 alone can see reaches all ranks, and nobody is left waiting for a shard. */
+static void check_damaged_state(const char *dir) {
+  struct options o = {.stage = 2, .pairs = 4, .only_rank = -1};
+  struct model m;
+  struct lrl_checkpoint *k;
+  char path[256];
+  open_model(&m, &o);
+  train_step(&m, &o, 0, NULL, false);
+  snprintf(path, sizeof path, "%s/damaged.h5", dir);
+  for (double where = 0.5; where < 0.95; where += 0.08) { /* the moments */
+    write_checkpoint(&m, path);
+    if (lrl_comm_rank(comm) == 0)
+      flip_byte(path, where);
+    lrl_status s = lrl_checkpoint_open(path, comm, &k);
+    if (s == LRL_OK) {
+      s = lrl_checkpoint_get_optimizer(k, "optimizer", &m.optimizer);
+      lrl_checkpoint_close(k);
+    }
+    CHECK(s == LRL_ERR_FORMAT && strstr(lrl_last_error(), "damaged") != NULL);
+    lrl_error_clear();
+  }
+  snprintf(path, sizeof path, "%s/no/such/folder.h5", dir);
+  CHECK(lrl_checkpoint_create(path, comm, &k) == LRL_ERR_IO && k == NULL);
+  CHECK(strstr(lrl_last_error(), "No such file") != NULL);
+  lrl_error_clear();
+  close_model(&m);
 }
 
 /* ---- collectives ---- */
@@ -294,12 +384,17 @@ int main(int argc, char **argv) {
     }
   } else if (strcmp(mode, "comm") == 0) {
     check_comm();
+  } else if (strcmp(mode, "faults") == 0) {
+    for (int stage = 0; stage <= 2; stage++)
+      check_skipped_step(stage);
+    check_order();
+    check_damaged_state(argv[2]);
   } else { /* die, stuck, fail */
     struct options o = {.stage = 1, .pairs = 4, .only_rank = -1, .name = "run"};
     struct model m;
     open_model(&m, &o);
     for (int step = 0; step < 3; step++)
-      train_step(&m, &o, step, NULL);
+      train_step(&m, &o, step, NULL, false);
     if (rank == 1 && strcmp(mode, "die") == 0)
       raise(SIGKILL);
     if (rank == 1 && strcmp(mode, "stuck") == 0)
@@ -309,7 +404,7 @@ int main(int argc, char **argv) {
       lrl_comm_abort(comm, 7);
     }
     for (int step = 3; step < 10000000; step++)
-      train_step(&m, &o, step, NULL);
+      train_step(&m, &o, step, NULL, false);
   }
   lrl_comm_destroy(comm);
   return 0;

@@ -215,6 +215,21 @@ static void test_change_of_ranks(void **state) {
   expect_same_file("ten.h5", "more.h5");
 }
 
+/* Gradients that are not finite, tapes and files that go wrong: the same outcome on all ranks. */
+static void test_faults(void **state) {
+  (void)state;
+  if (!have_mpirun())
+    skip();
+  for (int apart = 0; apart <= 1; apart++) {
+    size_t n;
+    int status = run(2 + apart, apart, "faults %s", dir);
+    char *log = slurp("log", &n);
+    if (status != 0)
+      fail_msg("status %d:\n%s", status, log);
+    free(log);
+  }
+}
+
 /* A rank that is killed, hangs or fails ends the whole job, soon and with its message. */
 static void test_lost_ranks(void **state) {
   (void)state;
@@ -244,7 +259,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_collectives),     cmocka_unit_test(test_statistics),
       cmocka_unit_test(test_stages),          cmocka_unit_test(test_variants),
-      cmocka_unit_test(test_change_of_ranks), cmocka_unit_test(test_lost_ranks),
+      cmocka_unit_test(test_change_of_ranks), cmocka_unit_test(test_faults),
+      cmocka_unit_test(test_lost_ranks),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);
 }
