@@ -312,6 +312,19 @@ done:
   return status;
 }
 
+lrl_status lrl_batch_builder_add_text(struct lrl_batch_builder *b, const struct lrl_tokenizer *t,
+                                      const char *text) {
+  struct lrl_ids ids = {0};
+  int32_t seq;
+  lrl_status status = lrl_tokenizer_encode(t, text, (int64_t)strlen(text), true, &ids);
+  if (status == LRL_OK)
+    status = begin_seq(b, -1, ids.n, &seq);
+  if (status == LRL_OK)
+    add_tokens(b, seq, ids.data, ids.n);
+  lrl_ids_free(&ids);
+  return status;
+}
+
 void lrl_batch_builder_finish(struct lrl_batch_builder *b) {
   struct lrl_batch *t = &b->batch;
   t->ids = i32(b, IDS);

@@ -34,6 +34,9 @@ lrl_status lrl_batch_builder_add_chat(struct lrl_batch_builder *b, const struct 
                                       const struct lrl_message *messages, int64_t n_messages,
                                       const char *const *image_paths, int64_t n_images,
                                       const char *image_root);
+/* Adds <s> and the text as it is, without a template; there are no images in it. */
+lrl_status lrl_batch_builder_add_text(struct lrl_batch_builder *b, const struct lrl_tokenizer *t,
+                                      const char *text);
 /* Sets the pointers of b->batch; they hold until the next add or reset. */
 void lrl_batch_builder_finish(struct lrl_batch_builder *b);
 

@@ -15,13 +15,14 @@ struct reader {
   void *user;
 };
 
-/* One chat: `context` (may be NULL) followed by `turns`. */
+/* One chat: `context` followed by `turns`; either may be NULL. */
 static lrl_status add_chat(struct reader *r, const json_t *context, const json_t *turns,
                            const char *what, struct lrl_row_error *e) {
   struct place p = {.first_message = r->n_messages};
   if (context != NULL)
     LRL_TRY(lrl_row_turns(context, "prompt", "user", &r->messages, &r->n_messages, e));
-  LRL_TRY(lrl_row_turns(turns, what, "assistant", &r->messages, &r->n_messages, e));
+  if (turns != NULL)
+    LRL_TRY(lrl_row_turns(turns, what, "assistant", &r->messages, &r->n_messages, e));
   p.n_messages = r->n_messages - p.first_message;
   if (p.n_messages == 0)
     lrl_row_fail(e, "%s has no messages", what);
@@ -51,11 +52,13 @@ static lrl_status add_chats(struct reader *r, const json_t *row, struct lrl_row_
     LRL_TRY(add_chat(r, context, a, "the first conversation", e));
     return e->set ? LRL_OK : add_chat(r, context, b, "the second conversation", e);
   }
-  if (one == NULL) {
-    lrl_row_fail(e, "none of messages, chats, chosen and rejected is there");
-    return LRL_OK;
-  }
-  return add_chat(r, NULL, one, "the chat", e);
+  if (one != NULL)
+    return add_chat(r, NULL, one, "the chat", e);
+  const json_t *prompt = json_object_get(row, "prompt");
+  if (prompt != NULL)
+    return add_chat(r, prompt, NULL, "the prompt", e);
+  lrl_row_fail(e, "none of messages, chats, chosen and rejected, prompt is there");
+  return LRL_OK;
 }
 
 /* Images of every chat; with "chats" a list of lists gives each chat its own. */

@@ -1,5 +1,6 @@
-/* Chats to score: JSON lists or JSONL (data/rows.h). A row holds
+/* Chats to score or to go on with: JSON lists or JSONL (data/rows.h). A row holds
  *   {"messages" or "conversations": [...], "images": [...]}           one chat;
+ *   {"prompt": "..." or [...], "images": [...]}                       the same, one user turn;
  *   {"chats": [[...], [...], ...], "images": [...]}                   several, to compare or rank;
  *   {"chosen", "rejected"} or {"conversations_a", "conversations_b"}  two, as in preference files.
  * "images" (or "image") is a path or a list of paths for every chat of the row, or with "chats" one

@@ -225,10 +225,12 @@ int lrl_command_bench(int argc, char **argv) {
     return lrl_bench_comm(argc - 1, argv + 1);
   if (argc > 0 && strcmp(argv[0], "checkpoint") == 0)
     return lrl_bench_checkpoint(argc - 1, argv + 1);
+  if (argc > 0 && strcmp(argv[0], "generate") == 0)
+    return lrl_bench_generate(argc - 1, argv + 1);
   struct bench b = {0};
   lrl_config_defaults(&table, &b.cfg);
   if (argc > 0 && (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0)) {
-    printf("usage: laurel bench [key=value ...] | comm ... | checkpoint ...\n\n");
+    printf("usage: laurel bench [key=value ...] | comm ... | checkpoint ... | generate ...\n\n");
     lrl_config_help(&table, stdout);
     return 0;
   }

@@ -6,6 +6,7 @@
 /* As the commands of launch/commands.h. */
 int lrl_bench_comm(int argc, char **argv);
 int lrl_bench_checkpoint(int argc, char **argv);
+int lrl_bench_generate(int argc, char **argv);
 
 /* Prints the keys when the arguments ask for them. */
 bool lrl_bench_help(const char *part, const struct lrl_option_table *table, int argc, char **argv);

@@ -8,5 +8,7 @@ int lrl_command_bench(int argc, char **argv);
 int lrl_command_reward(int argc, char **argv);
 int lrl_command_score(int argc, char **argv);
 int lrl_command_data(int argc, char **argv);
+int lrl_command_generate(int argc, char **argv);
+int lrl_command_convert(int argc, char **argv);
 
 #endif

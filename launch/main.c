@@ -10,6 +10,8 @@ static const struct {
 } commands[] = {
     {"reward", "train a Bradley-Terry reward model on preference pairs", lrl_command_reward},
     {"score", "score, compare or rank chats with a trained reward model", lrl_command_score},
+    {"generate", "sample answers; best-of-N with a reward model", lrl_command_generate},
+    {"convert", "checkpoints of other programs to Laurel's", lrl_command_convert},
     {"data", "write a synthetic corpus; pack and inspect preference data", lrl_command_data},
     {"doctor", "what this machine and this build can do", lrl_command_doctor},
     {"bench", "time a training step against the machine's measured peak", lrl_command_bench},

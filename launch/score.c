@@ -1,9 +1,8 @@
 /* `laurel score MODEL CHATS.jsonl`: reward scores, comparisons, rankings. */
-#include "data/batch_build.h"
 #include "data/chats.h"
 #include "kernels/log.h"
 #include "launch/commands.h"
-#include "train/reward_model.h"
+#include "train/judge.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -34,9 +33,7 @@ struct row {
 };
 struct scorer {
   struct lrl_reward_model *model;
-  struct lrl_image_ops images;
-  struct lrl_batch_builder batch;
-  struct lrl_chat_options chat;
+  struct lrl_judge judge;
   const char *image_root;
   int64_t batch_tokens;
   bool compare, rank;
@@ -93,25 +90,21 @@ static lrl_status put(struct scorer *s, const struct row *r) {
 }
 
 static lrl_status flush(struct scorer *s) {
-  lrl_batch_builder_finish(&s->batch);
-  const struct lrl_batch *b = &s->batch.batch;
-  if (b->n_seqs > s->cap_scores) {
+  const int64_t n = lrl_judge_chats(&s->judge);
+  if (n > s->cap_scores) {
     free(s->scores);
-    s->scores = malloc((size_t)b->n_seqs * sizeof *s->scores);
-    s->cap_scores = s->scores == NULL ? 0 : b->n_seqs;
+    s->scores = malloc((size_t)n * sizeof *s->scores);
+    s->cap_scores = s->scores == NULL ? 0 : n;
     if (s->scores == NULL)
       return LRL_FAIL(LRL_ERR_MEMORY, "no memory for the scores");
   }
-  if (b->n_seqs > 0)
-    LRL_TRY(lrl_reward_model_score(s->model, b, s->scores));
-  lrl_status status = LRL_OK;
+  lrl_status status = lrl_judge_scores(&s->judge, s->scores);
   for (int64_t i = 0; i < s->n_rows; i++) {
     if (status == LRL_OK)
       status = put(s, &s->rows[i]);
     json_decref(s->rows[i].id);
   }
   s->n_rows = 0;
-  lrl_batch_builder_reset(&s->batch);
   return status;
 }
 
@@ -119,18 +112,18 @@ static lrl_status add_chats(struct scorer *s, const struct lrl_chat_row *row, st
   for (int64_t i = 0; i < row->n_chats && r->error[0] == '\0'; i++) {
     const struct lrl_chat *c = &row->chats[i];
     lrl_status status =
-        lrl_batch_builder_add_chat(&s->batch, s->model->tokenizer, &s->chat, c->messages,
-                                   c->n_messages, c->images, c->n_images, s->image_root);
+        lrl_judge_add(&s->judge, c->messages, c->n_messages, c->images, c->n_images, s->image_root);
     if (status == LRL_ERR_MEMORY)
       return status;
     if (status != LRL_OK) {
       snprintf(r->error, sizeof r->error, "%s", lrl_last_error());
       lrl_error_clear();
-    } else if (s->batch.chat_tokens > s->chat.max_length) {
+    } else if (s->judge.batch.chat_tokens > s->judge.chat.max_length) {
       fprintf(stderr,
               "laurel score: line %lld: a chat of %lld tokens is cut to %lld and read at its last "
               "token\n",
-              (long long)row->line, (long long)s->batch.chat_tokens, (long long)s->chat.max_length);
+              (long long)row->line, (long long)s->judge.batch.chat_tokens,
+              (long long)s->judge.chat.max_length);
     }
   }
   return LRL_OK;
@@ -149,7 +142,7 @@ static lrl_status on_row(void *user, const struct lrl_chat_row *row) {
   struct row *r = &s->rows[s->n_rows++];
   *r = (struct row){.id = row->id == NULL ? NULL : json_deep_copy(row->id),
                     .line = row->line,
-                    .first_seq = s->batch.batch.n_seqs,
+                    .first_seq = lrl_judge_chats(&s->judge),
                     .n_chats = row->n_chats};
   if (row->error != NULL)
     snprintf(r->error, sizeof r->error, "%s", row->error);
@@ -157,7 +150,7 @@ static lrl_status on_row(void *user, const struct lrl_chat_row *row) {
     snprintf(r->error, sizeof r->error, "--compare needs two chats in a row, there are %lld",
              (long long)row->n_chats);
   LRL_TRY(add_chats(s, row, r));
-  return s->batch.batch.n_tokens >= s->batch_tokens ? flush(s) : LRL_OK;
+  return lrl_judge_tokens(&s->judge) >= s->batch_tokens ? flush(s) : LRL_OK;
 }
 
 /* ---- arguments ---- */
@@ -229,21 +222,9 @@ static lrl_status parse(int argc, char **argv, struct args *a) {
 
 static lrl_status set_up(struct scorer *s, const struct args *a, char **folder) {
   LRL_TRY(lrl_reward_model_open(a->model, a->device, (int)a->threads, &s->model));
-  const struct lrl_reward_config *c = &s->model->cfg;
-  const struct lrl_image_ops *images = NULL;
-  if (s->model->model.cfg.has_vision) {
-    struct lrl_image_ops_options o = lrl_reward_image_options(&c->model, &c->data);
-    o.mode = a->transform[0] == 'i' ? LRL_IMAGE_INFERENCE : LRL_IMAGE_TRAINING;
-    o.hd_num = a->hd_num > 0 ? (int32_t)a->hd_num : o.hd_num;
-    LRL_TRY(lrl_image_ops_init(&s->images, &o));
-    images = &s->images;
-  }
-  lrl_batch_builder_init(&s->batch, images);
-  s->chat = (struct lrl_chat_options){
-      .mode = LRL_CHAT_SCORING,
-      .suffix = c->data.reward_suffix == 0 ? LRL_CHAT_REWARD : LRL_CHAT_REWARD_NO_NEWLINE,
-      .pack = LRL_PACK_REWARD,
-      .max_length = a->max_length};
+  LRL_TRY(lrl_judge_init(
+      &s->judge, s->model,
+      &(struct lrl_judge_options){a->transform[0] == 't', a->hd_num, a->max_length}));
   s->batch_tokens = a->batch_tokens;
   s->compare = a->compare;
   s->rank = a->rank;
@@ -274,8 +255,7 @@ done:
     json_decref(s.rows[i].id);
   if (s.out != NULL && s.out != stdout && fclose(s.out) != 0 && status == LRL_OK)
     status = LRL_FAIL(LRL_ERR_IO, "cannot write %s: %s", a->out, strerror(errno));
-  lrl_batch_builder_free(&s.batch);
-  lrl_image_ops_free(&s.images);
+  lrl_judge_free(&s.judge);
   lrl_reward_model_close(s.model);
   free(s.rows);
   free(s.scores);

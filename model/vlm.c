@@ -178,29 +178,36 @@ struct lrl_tensor *lrl_vlm_project(struct lrl_tape *tape, struct lrl_vlm *m,
                        lrl_tensor_param(tape, u, PROJ_B2));
 }
 
+struct lrl_tensor *lrl_vlm_embed_images(struct lrl_tape *tape, struct lrl_vlm *m,
+                                        const struct lrl_vlm_input *in) {
+  struct lrl_tensor *x = NULL;
+  if (in->images == NULL || in->images->n_images == 0)
+    return NULL;
+  if (!m->cfg.has_vision)
+    lrl_tape_ok(tape,
+                LRL_FAIL(LRL_ERR_ARG, "this model has no vision tower, but the chat has images"));
+  else
+    x = lrl_vlm_project(tape, m, lrl_vlm_merged(tape, m, in->images));
+  if (tape->status == LRL_OK && in->image_tokens != NULL)
+    x = lrl_nn_gather(tape, x, in->image_tokens, in->n_image_rows);
+  if (tape->status == LRL_OK && x->rows != in->n_image_rows)
+    lrl_tape_ok(tape,
+                LRL_FAIL(LRL_ERR_SHAPE, "the images give %lld tokens, the chat has room for %lld",
+                         (long long)x->rows, (long long)in->n_image_rows));
+  return x;
+}
+
 void lrl_vlm_decode(struct lrl_tape *tape, struct lrl_vlm *m, const struct lrl_vlm_input *in,
                     struct lrl_decoder_output *out) {
   struct lrl_decoder_input d = {.ids = in->ids,
                                 .layout = in->layout,
+                                .images = lrl_vlm_embed_images(tape, m, in),
                                 .image_rows = in->image_rows,
                                 .n_image_rows = in->n_image_rows,
                                 .dropout_seed = in->dropout_seed,
                                 .row_key = in->row_key,
                                 .token_key = in->token_key,
                                 .without_lora = in->without_lora};
-  if (in->images != NULL && in->images->n_images > 0) {
-    if (!m->cfg.has_vision)
-      lrl_tape_ok(tape,
-                  LRL_FAIL(LRL_ERR_ARG, "this model has no vision tower, but the chat has images"));
-    else
-      d.images = lrl_vlm_project(tape, m, lrl_vlm_merged(tape, m, in->images));
-    if (tape->status == LRL_OK && in->image_tokens != NULL)
-      d.images = lrl_nn_gather(tape, d.images, in->image_tokens, in->n_image_rows);
-    if (tape->status == LRL_OK && d.images->rows != in->n_image_rows)
-      lrl_tape_ok(tape,
-                  LRL_FAIL(LRL_ERR_SHAPE, "the images give %lld tokens, the chat has room for %lld",
-                           (long long)d.images->rows, (long long)in->n_image_rows));
-  }
   lrl_decoder_forward(tape, &m->decoder, &d, out);
 }
 

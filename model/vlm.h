@@ -73,6 +73,9 @@ struct lrl_vlm_input {
   const int32_t *score_rows; /* last pooling: packed row of each score */
   const int32_t *score_seqs; /* mean pooling: sequence of each score */
 };
+/* Projected tokens of the input's images, a row for each of image_rows; NULL when it has none. */
+struct lrl_tensor *lrl_vlm_embed_images(struct lrl_tape *tape, struct lrl_vlm *m,
+                                        const struct lrl_vlm_input *in);
 /* The decoder over text and images; the n_scores and score_* members are not used. */
 void lrl_vlm_decode(struct lrl_tape *tape, struct lrl_vlm *m, const struct lrl_vlm_input *in,
                     struct lrl_decoder_output *out);

@@ -69,4 +69,7 @@ void lrl_checkpoint_close(struct lrl_checkpoint *k);
 lrl_status lrl_checkpoint_latest(const char *dir, char *path, size_t size, int64_t *step);
 /* Removes all but the newest `keep_last` (0: keep all) and the one of `keep_step` (-1: none). */
 lrl_status lrl_checkpoint_rotate(const char *dir, int64_t keep_last, int64_t keep_step);
+/* The checkpoint that a user's `path` means: the file itself, or of a run's folder (or its folder
+ * of checkpoints) the best one if that is kept, else the newest. LRL_ERR_IO when there is none. */
+lrl_status lrl_checkpoint_find(const char *path, char *out, size_t size);
 #endif

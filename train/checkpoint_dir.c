@@ -6,9 +6,11 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* The number of "step_<number><suffix>", -1 for any other name. */
@@ -114,4 +116,43 @@ lrl_status lrl_checkpoint_rotate(const char *dir, int64_t keep_last, int64_t kee
       s = delete_file(dir, all[i].name);
   free(all);
   return s;
+}
+
+static bool is_folder(const char *path) {
+  struct stat st;
+  return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+lrl_status lrl_checkpoint_find(const char *path, char *out, size_t size) {
+  char folder[4096], *state = NULL;
+  int64_t step;
+  bool has;
+  json_int_t best = -1;
+  struct lrl_checkpoint *c;
+  snprintf(out, size, "%s", path);
+  if (!is_folder(path))
+    return LRL_OK;
+  snprintf(folder, sizeof folder, "%s/checkpoints", path);
+  if (!is_folder(folder))
+    snprintf(folder, sizeof folder, "%s", path);
+  LRL_TRY(lrl_checkpoint_latest(folder, out, size, &step));
+  if (out[0] == '\0')
+    return LRL_FAIL(LRL_ERR_IO, "%s holds no checkpoint", path);
+  LRL_TRY(lrl_checkpoint_open(out, NULL, &c));
+  lrl_status status = lrl_checkpoint_has(c, "state", &has);
+  if (status == LRL_OK && has)
+    status = lrl_checkpoint_get_text(c, "state", &state);
+  lrl_checkpoint_close(c);
+  LRL_TRY(status);
+  json_t *o = state == NULL ? NULL : json_loads(state, 0, NULL);
+  if (o != NULL)
+    json_unpack(o, "{sI}", "best_step", &best);
+  json_decref(o);
+  free(state);
+  struct stat st;
+  char named[4200];
+  snprintf(named, sizeof named, "%s/step_%08lld.h5", folder, (long long)best);
+  if (best >= 0 && stat(named, &st) == 0)
+    snprintf(out, size, "%s", named);
+  return LRL_OK;
 }

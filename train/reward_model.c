@@ -3,11 +3,9 @@
 #include "train/checkpoint.h"
 #include "train/feed.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 struct lrl_image_ops_options lrl_reward_image_options(const struct lrl_model_options *model,
                                                       const struct lrl_data_options *data) {
@@ -18,42 +16,6 @@ struct lrl_image_ops_options lrl_reward_image_options(const struct lrl_model_opt
       .mode = data->image_transform == 0 ? LRL_IMAGE_TRAINING : LRL_IMAGE_INFERENCE,
       .max_pixels = data->max_pixels,
   };
-}
-
-static bool is_folder(const char *path) {
-  struct stat st;
-  return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-}
-
-lrl_status lrl_reward_checkpoint_of(const char *path, char *out, size_t size) {
-  char folder[LRL_OPTION_TEXT + 32], *state = NULL;
-  int64_t step;
-  json_int_t best = -1;
-  json_error_t e;
-  struct lrl_checkpoint *c;
-  snprintf(out, size, "%s", path);
-  if (!is_folder(path))
-    return LRL_OK;
-  snprintf(folder, sizeof folder, "%s/checkpoints", path);
-  if (!is_folder(folder))
-    snprintf(folder, sizeof folder, "%s", path);
-  LRL_TRY(lrl_checkpoint_latest(folder, out, size, &step));
-  if (out[0] == '\0')
-    return LRL_FAIL(LRL_ERR_IO, "%s holds no checkpoint", path);
-  LRL_TRY(lrl_checkpoint_open(out, NULL, &c));
-  lrl_status status = lrl_checkpoint_get_text(c, "state", &state);
-  lrl_checkpoint_close(c);
-  LRL_TRY(status);
-  json_t *o = json_loads(state, 0, &e);
-  json_unpack(o, "{sI}", "best_step", &best);
-  json_decref(o);
-  free(state);
-  struct stat st;
-  char named[LRL_OPTION_TEXT + 96];
-  snprintf(named, sizeof named, "%s/step_%08lld.h5", folder, (long long)best);
-  if (best >= 0 && stat(named, &st) == 0)
-    snprintf(out, size, "%s", named);
-  return LRL_OK;
 }
 
 static lrl_status read_model(struct lrl_reward_model *m, struct lrl_checkpoint *c,
@@ -93,7 +55,7 @@ lrl_status lrl_reward_model_open(const char *path, const char *device, int threa
   *out = NULL;
   if (m == NULL)
     return LRL_FAIL(LRL_ERR_MEMORY, "no memory for the model");
-  LRL_TRY_GOTO(lrl_reward_checkpoint_of(path, m->path, sizeof m->path));
+  LRL_TRY_GOTO(lrl_checkpoint_find(path, m->path, sizeof m->path));
   LRL_TRY_GOTO(lrl_checkpoint_open(m->path, NULL, &c));
   LRL_TRY_GOTO(read_model(m, c, device, threads));
   *out = m;

@@ -16,11 +16,8 @@ struct lrl_reward_model {
   struct lrl_arena steps;
 };
 
-/* The checkpoint that `path` means, into out [size]: itself, or the best of a run's folder if that
- * is kept, else the newest. */
-lrl_status lrl_reward_checkpoint_of(const char *path, char *out, size_t size);
-/* `path` as for lrl_reward_checkpoint_of. device "cpu" or
- * "ref"; threads 0: all. Everything is frozen. Free with lrl_reward_model_close. */
+/* `path`: a checkpoint or a run's folder (lrl_checkpoint_find). device "cpu" or "ref"; threads 0:
+ * all. Everything is frozen. Free with lrl_reward_model_close. */
 lrl_status lrl_reward_model_open(const char *path, const char *device, int threads,
                                  struct lrl_reward_model **out);
 void lrl_reward_model_close(struct lrl_reward_model *m); /* NULL is fine */

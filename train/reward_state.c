@@ -162,7 +162,7 @@ done:
 lrl_status lrl_reward_init_from(struct lrl_reward_trainer *t) {
   struct lrl_checkpoint *c;
   char path[LRL_OPTION_TEXT + 96];
-  LRL_TRY(lrl_reward_checkpoint_of(t->cfg->init_from, path, sizeof path));
+  LRL_TRY(lrl_checkpoint_find(t->cfg->init_from, path, sizeof path));
   LRL_TRY(lrl_checkpoint_open(path, t->comm, &c));
   lrl_status s = lrl_checkpoint_get_params(c, "model", &t->model.params);
   lrl_checkpoint_close(c);

@@ -1,0 +1,105 @@
+#include "train/language_model.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct options {
+  struct lrl_model_options model;
+  struct lrl_data_options data;
+};
+static const struct lrl_option rows[] = {LRL_MODEL_OPTION_ROWS(struct options, model),
+                                         LRL_DATA_OPTION_ROWS(struct options, data)};
+static const struct lrl_option_table table = {rows, sizeof rows / sizeof rows[0]};
+
+static const struct lrl_option model_rows[] = {LRL_MODEL_OPTION_ROWS(struct options, model)};
+static const struct lrl_option_table model_table = {model_rows,
+                                                    sizeof model_rows / sizeof model_rows[0]};
+
+void lrl_language_model_defaults(struct lrl_model_options *o) {
+  struct options all;
+  lrl_config_defaults(&model_table, &all);
+  *o = all.model;
+}
+
+char *lrl_language_model_config(const struct lrl_model_options *o) {
+  struct options all = {.model = *o};
+  return lrl_config_text(&model_table, &all);
+}
+
+lrl_status lrl_language_model_put(struct lrl_checkpoint *c, const char *config,
+                                  const struct lrl_tokenizer *tokenizer,
+                                  struct lrl_param_set *params) {
+  size_t n;
+  const void *bytes = lrl_tokenizer_model_bytes(tokenizer, &n);
+  LRL_TRY(lrl_checkpoint_put_text(c, "kind", "language"));
+  LRL_TRY(lrl_checkpoint_put_text(c, "config", config));
+  LRL_TRY(lrl_checkpoint_put_blob(c, "tokenizer", bytes, n));
+  return lrl_checkpoint_put_params(c, "model", params);
+}
+
+struct lrl_lm lrl_language_model_lm(struct lrl_vlm *m) {
+  return (struct lrl_lm){&m->decoder, &m->params.units[m->head_unit], 0};
+}
+
+static lrl_status read_model(struct lrl_language_model *m, struct lrl_checkpoint *c,
+                             const char *device, int threads) {
+  char *kind = NULL, *config = NULL;
+  void *tokenizer = NULL;
+  size_t n_tokenizer;
+  struct options o;
+  struct lrl_vlm_config v;
+  lrl_status status;
+  LRL_TRY_GOTO(lrl_checkpoint_get_text(c, "kind", &kind));
+  if (strcmp(kind, "language") != 0)
+    LRL_TRY_GOTO(LRL_FAIL(LRL_ERR_FORMAT, "%s is a %s model, not a language model", m->path, kind));
+  LRL_TRY_GOTO(lrl_checkpoint_get_text(c, "config", &config));
+  lrl_config_defaults(&table, &o);
+  LRL_TRY_GOTO(lrl_config_parse_text(&table, &o, config, m->path));
+  m->options = o.model;
+  m->data = o.data;
+  LRL_TRY_GOTO(lrl_checkpoint_get_blob(c, "tokenizer", &tokenizer, &n_tokenizer));
+  LRL_TRY_GOTO(lrl_tokenizer_open_bytes(tokenizer, n_tokenizer, m->path, NULL, &m->tokenizer));
+  LRL_TRY_GOTO(lrl_model_options_config(&m->options, lrl_tokenizer_info(m->tokenizer), &v));
+  v.head = LRL_VLM_LANGUAGE;
+  v.train_decoder = v.train_vision = v.train_projector = false;
+  v.freeze_head = true;
+  LRL_TRY_GOTO(lrl_ctx_init(&m->ctx, device, threads));
+  LRL_TRY_GOTO(lrl_arena_init(&m->steps, "step memory", (size_t)256 << 30));
+  LRL_TRY_GOTO(lrl_vlm_init(&m->model, &v));
+  LRL_TRY_GOTO(lrl_checkpoint_get_params(c, "model", &m->model.params));
+done:
+  free(kind);
+  free(config);
+  free(tokenizer);
+  return status;
+}
+
+lrl_status lrl_language_model_open(const char *path, const char *device, int threads,
+                                   struct lrl_language_model **out) {
+  struct lrl_language_model *m = calloc(1, sizeof *m);
+  struct lrl_checkpoint *c = NULL;
+  lrl_status status;
+  *out = NULL;
+  if (m == NULL)
+    return LRL_FAIL(LRL_ERR_MEMORY, "no memory for the model");
+  LRL_TRY_GOTO(lrl_checkpoint_find(path, m->path, sizeof m->path));
+  LRL_TRY_GOTO(lrl_checkpoint_open(m->path, NULL, &c));
+  LRL_TRY_GOTO(read_model(m, c, device, threads));
+  *out = m;
+done:
+  lrl_checkpoint_close(c);
+  if (status != LRL_OK)
+    lrl_language_model_close(m);
+  return status;
+}
+
+void lrl_language_model_close(struct lrl_language_model *m) {
+  if (m == NULL)
+    return;
+  lrl_vlm_free(&m->model);
+  lrl_arena_free(&m->steps);
+  if (m->ctx.backend != NULL)
+    lrl_ctx_free(&m->ctx);
+  lrl_tokenizer_close(m->tokenizer);
+  free(m);
+}
