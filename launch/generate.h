@@ -22,7 +22,7 @@ struct lrl_generate_row {
   int64_t row, line, n_messages, n_images;
   struct lrl_message *messages; /* room for one more: the answer, when it is scored */
   const char **images;
-  char *text; /* what they point into */
+  char *text;      /* what they point into */
   int64_t seq;     /* its prompt in the batch; -1: none */
   char error[300]; /* "" when the row is good */
 };
