@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 static bool has_run(const struct lrl_run *r) {
@@ -29,14 +30,29 @@ static lrl_status write_config(const struct lrl_run *r) {
   return ok ? LRL_OK : LRL_FAIL(LRL_ERR_IO, "cannot write %s: %s", path, strerror(errno));
 }
 
-/* The lock ends with the process, however it ends. A file system without locks has none. */
+enum { LOCK_WAIT_MS = 5000, LOCK_POLL_MS = 50 };
+
+static bool try_lock(int folder) {
+  return flock(folder, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
+}
+
+/* The lock ends with the process, however it ends; the ranks of a killed mpirun outlive it a
+ * little, so a run that is resumed at once waits for them. A file system without locks has none. */
 static lrl_status lock_folder(struct lrl_run *r) {
   const char *folder = r->options->output_dir;
   r->lock = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (r->lock < 0)
     return LRL_FAIL(LRL_ERR_IO, "cannot open the folder %s: %s", folder, strerror(errno));
   r->locked = true;
-  if (flock(r->lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+  bool free_now = try_lock(r->lock);
+  if (!free_now)
+    lrl_log(LRL_LOG_INFO, "run", "%s: another run holds it; waiting %d s for its end", folder,
+            LOCK_WAIT_MS / 1000);
+  for (int ms = 0; !free_now && ms < LOCK_WAIT_MS; ms += LOCK_POLL_MS) {
+    nanosleep(&(struct timespec){.tv_nsec = LOCK_POLL_MS * 1000000L}, NULL);
+    free_now = try_lock(r->lock);
+  }
+  if (!free_now)
     return LRL_FAIL(LRL_ERR_ARG,
                     "another run is writing to %s now; wait for it or choose another "
                     "train.output_dir",
