@@ -363,16 +363,17 @@ static lrl_status add_source(struct builder *b, const struct lrl_corpus_source *
 static lrl_status add_settings(struct lrl_corpus *c, const struct lrl_corpus_options *o) {
   char hash[64], text[512];
   lrl_tokenizer_hash(o->tokenizer, hash);
-  snprintf(text, sizeof text,
-           "{\"mode\": %d, \"suffix\": %d, \"pack\": %d, \"max_length\": %lld, \"tile\": %d, "
-           "\"merged_side\": %d, \"check_data\": %d, \"allow_context_mismatch\": %d, "
-           "\"filter_overlong\": %d, \"drop_duplicates\": %d, \"length_ratio\": %g, "
-           "\"length_unit\": %d, \"holdout\": %g, \"held_out\": %d, \"holdout_by\": %d}",
-           (int)o->chat.mode, (int)o->chat.suffix, (int)o->chat.pack, (long long)o->chat.max_length,
-           o->images == NULL ? 0 : (int)o->images->tile,
-           o->images == NULL ? 0 : (int)o->images->merged_side, o->check_data,
-           o->allow_context_mismatch, o->filter_overlong, o->drop_duplicates, o->length_ratio,
-           (int)o->length_unit, o->holdout, o->held_out, (int)o->holdout_by);
+  snprintf(
+      text, sizeof text,
+      "{\"mode\": %d, \"suffix\": %d, \"pack\": %d, \"max_length\": %lld, " LRL_CORPUS_TILE_SETTING
+      ", \"check_data\": %d, \"allow_context_mismatch\": %d, "
+      "\"filter_overlong\": %d, \"drop_duplicates\": %d, \"length_ratio\": %g, "
+      "\"length_unit\": %d, \"holdout\": %g, \"held_out\": %d, \"holdout_by\": %d}",
+      (int)o->chat.mode, (int)o->chat.suffix, (int)o->chat.pack, (long long)o->chat.max_length,
+      o->images == NULL ? 0 : (int)o->images->tile,
+      o->images == NULL ? 0 : (int)o->images->merged_side, o->check_data, o->allow_context_mismatch,
+      o->filter_overlong, o->drop_duplicates, o->length_ratio, (int)o->length_unit, o->holdout,
+      o->held_out, (int)o->holdout_by);
   LRL_TRY(lrl_column_add(c, LRL_COL_tokenizer, hash, (int64_t)strlen(hash) + 1));
   return lrl_column_add(c, LRL_COL_settings, text, (int64_t)strlen(text) + 1);
 }

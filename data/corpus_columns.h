@@ -48,6 +48,9 @@ struct lrl_corpus {
   struct lrl_column col[LRL_COL_COUNT];
 };
 
+/* Part of the settings column. */
+#define LRL_CORPUS_TILE_SETTING "\"tile\": %d, \"merged_side\": %d"
+
 #define LRL_SPAN_WIDTH 7
 #define LRL_SOURCE_WIDTH 5
 

@@ -1,6 +1,6 @@
 /* A corpus from whatever a user names: preference files, mixtures, or one packed corpus. */
 #include "data/bytes.h"
-#include "data/corpus.h"
+#include "data/corpus_columns.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -61,6 +61,35 @@ static lrl_status add_name(struct source_list *l, const char *name, bool given_n
   return add_sources(l, m.sources, m.n);
 }
 
+/* A packed corpus has its image tokens laid out already: tile, patch and the tile grids must be
+ * those of the run, or the tokens would not fit the features. */
+static lrl_status check_images(const struct lrl_corpus *c, const char *path,
+                               const struct lrl_image_ops *ops) {
+  if (lrl_corpus_n_images(c) == 0)
+    return LRL_OK;
+  if (ops == NULL)
+    return LRL_FAIL(LRL_ERR_ARG, "%s holds images, but the model has no vision tower", path);
+  char want[64];
+  snprintf(want, sizeof want, LRL_CORPUS_TILE_SETTING, (int)ops->tile, (int)ops->merged_side);
+  bool same = strstr(lrl_col_text(c, LRL_COL_settings), want) != NULL;
+  for (int64_t i = 0; same && i < lrl_corpus_n_pairs(c); i++) {
+    struct lrl_corpus_pair p;
+    lrl_corpus_get(c, i, &p);
+    for (int64_t k = 0; same && k < p.n_spans; k++) {
+      struct lrl_corpus_image image;
+      struct lrl_image_grid g;
+      lrl_corpus_get_image(c, p.spans[k].image, &image);
+      LRL_TRY(ops->grid(ops->user, image.bytes, image.n_bytes, p.spans[k].n_in_chat, &g));
+      same = g.rows == p.spans[k].rows && g.cols == p.spans[k].cols;
+    }
+  }
+  return same ? LRL_OK
+              : LRL_FAIL(LRL_ERR_ARG,
+                         "%s was packed for other image settings (tile, patch, hd_num or "
+                         "transform) than this run's; pack it again with this run's",
+                         path);
+}
+
 lrl_status lrl_corpus_read(const char *list, bool given_num,
                            const struct lrl_corpus_options *options, struct lrl_corpus **out) {
   struct source_list l = {.copy = strdup(list)};
@@ -84,6 +113,7 @@ lrl_status lrl_corpus_read(const char *list, bool given_num,
           LRL_FAIL(LRL_ERR_ARG, "%s is packed: hold pairs out when packing, not after", p));
     LRL_TRY_GOTO(lrl_corpus_open(p, out));
     LRL_TRY_GOTO(lrl_corpus_check_tokenizer(*out, options->tokenizer));
+    LRL_TRY_GOTO(check_images(*out, p, options->images));
   }
   if (*out == NULL && l.n == 0)
     LRL_TRY_GOTO(LRL_FAIL(LRL_ERR_ARG, "no data file is named"));

@@ -100,6 +100,44 @@ static void test_packed_geometry(void **state) {
   lrl_corpus_free(c);
 }
 
+/* A run with other image settings than the packed ones is told so. */
+static void test_packed_for_others(void **state) {
+  (void)state;
+  static const struct {
+    struct lrl_image_ops_options images;
+    const char *want;
+  } cases[] = {{{56, 7, 9, LRL_IMAGE_INFERENCE, 0}, NULL},
+               {{56, 14, 9, LRL_IMAGE_INFERENCE, 0}, "other image settings"},
+               {{112, 14, 9, LRL_IMAGE_INFERENCE, 0}, "other image settings"},
+               {{56, 7, 9, LRL_IMAGE_TRAINING, 0}, "other image settings"}};
+  char path[128], model[128];
+  struct lrl_tokenizer *t;
+  assert_int_equal(run("pack --tokenizer w/tokenizer.model --out o.h5 --tile 56 --patch 7 "
+                       "--image-transform inference w/relation_train.json"),
+                   0);
+  snprintf(path, sizeof path, "%s/o.h5", dir);
+  snprintf(model, sizeof model, "%s/w/tokenizer.model", dir);
+  assert_int_equal(lrl_tokenizer_open(model, &t), LRL_OK);
+  struct lrl_corpus_options o = {.tokenizer = t};
+  struct lrl_corpus *c;
+  assert_int_equal(lrl_corpus_read(path, false, &o, &c), LRL_ERR_ARG);
+  assert_non_null(strstr(lrl_last_error(), "no vision tower"));
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    struct lrl_image_ops ops;
+    assert_int_equal(lrl_image_ops_init(&ops, &cases[i].images), LRL_OK);
+    o.images = &ops;
+    lrl_error_clear();
+    lrl_status status = lrl_corpus_read(path, false, &o, &c);
+    assert_int_equal(status, cases[i].want == NULL ? LRL_OK : LRL_ERR_ARG);
+    if (cases[i].want != NULL)
+      assert_non_null(strstr(lrl_last_error(), cases[i].want));
+    lrl_corpus_free(c);
+    lrl_image_ops_free(&ops);
+  }
+  lrl_error_clear();
+  lrl_tokenizer_close(t);
+}
+
 static void test_wrong_use(void **state) {
   (void)state;
   expect(2, "", "usage: laurel data");
@@ -124,6 +162,7 @@ static void test_wrong_use(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_synth), cmocka_unit_test(test_pack_and_inspect),
-      cmocka_unit_test(test_packed_geometry), cmocka_unit_test(test_wrong_use)};
+      cmocka_unit_test(test_packed_geometry), cmocka_unit_test(test_packed_for_others),
+      cmocka_unit_test(test_wrong_use)};
   return cmocka_run_group_tests(tests, make_world, remove_world);
 }
