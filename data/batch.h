@@ -1,7 +1,8 @@
 /* A micro-batch: preference pairs as packed sequences, ready for the model. No padding exists. A
  * pair is a prompt sequence followed by its two children, chosen and then rejected; the prompt with
  * its image tokens is stored once (DESIGN 3). With sharing off each pair is two sequences without
- * a parent that both hold the prompt. Single chats (scoring) are sequences without a parent.
+ * a parent that both hold the prompt. Single chats (scoring) and the conversations of a batch of
+ * answers are sequences without a parent.
  *
  * All arrays belong to whoever handed out the batch (the loader: valid until it is given back; or
  * lrl_batch_builder: valid until the builder is reset). Readers change nothing. */
@@ -33,7 +34,8 @@ struct lrl_batch {
   struct lrl_layout layout; /* n_tokens, n_seqs, start, length, parent; first_pos is NULL */
 
   /* Per pair [n_pairs]. */
-  int32_t *chosen_seq, *rejected_seq;   /* sequence indices */
+  int32_t *chosen_seq, *rejected_seq;   /* sequence indices; in a batch of answers the rejected
+                                           are the chosen ones again */
   int32_t *chosen_last, *rejected_last; /* packed row of the last token: where the score is read */
   int32_t *source;                      /* index of the source (data set) in the corpus */
   int64_t *pair_index;                  /* index of the pair in the corpus */
@@ -52,6 +54,7 @@ struct lrl_batch {
   int64_t epoch, step;          /* step of the run this belongs to */
   int64_t micro, n_micro;       /* micro-batch of this rank within the step */
   int64_t n_pairs_step;         /* pairs of the whole step over all ranks, before setting aside */
+  int64_t weight_step;          /* their weights, see lrl_loader_options */
   int64_t n_set_aside;          /* pairs dropped from this micro-batch while loading */
   const char *set_aside_reason; /* sentence for the last of them, "" when none */
 };

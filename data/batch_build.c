@@ -145,6 +145,8 @@ static lrl_status add_pair_tiles(struct lrl_batch_builder *b, const struct lrl_c
   for (int64_t k = 0; k < p->n_spans; k++) {
     const struct lrl_corpus_span *s = &p->spans[k];
     int64_t seen = 0;
+    if (s->seq == 2 && b->answers_only)
+      continue;
     while (p->spans[seen].image != s->image)
       seen++;
     if (seen < k) {
@@ -187,19 +189,21 @@ static int32_t score_row(const struct lrl_batch_builder *b, int32_t seq) {
 
 static lrl_status add_sequences(struct lrl_batch_builder *b, const struct lrl_corpus_pair *p,
                                 int32_t seq[2]) {
-  bool share = b->share_prefix && p->n_prompt > 0;
+  bool share = b->share_prefix && p->n_prompt > 0 && !b->answers_only;
   const int64_t n[2] = {p->n_chosen, p->n_rejected};
   int32_t prompt = -1;
   if (share) {
     LRL_TRY(begin_seq(b, -1, p->n_prompt, &prompt));
     LRL_TRY(add_part(b, p, 0, prompt));
   }
-  for (int32_t k = 0; k < 2; k++) {
+  for (int32_t k = 0; k < 2 - b->answers_only; k++) {
     LRL_TRY(begin_seq(b, prompt, n[k] + (share ? 0 : p->n_prompt), &seq[k]));
     if (!share)
       LRL_TRY(add_part(b, p, 0, seq[k]));
     LRL_TRY(add_part(b, p, k + 1, seq[k]));
   }
+  if (b->answers_only)
+    seq[1] = seq[0];
   return LRL_OK;
 }
 
@@ -356,13 +360,14 @@ void lrl_batch_builder_finish(struct lrl_batch_builder *b) {
       margin[k] = 0;
 }
 
-int64_t lrl_batch_pair_cost(const struct lrl_corpus *c, int64_t i, bool share_prefix,
-                            bool withhold_images) {
+int64_t lrl_batch_pair_cost(const struct lrl_batch_builder *b, const struct lrl_corpus *c,
+                            int64_t i) {
   struct lrl_corpus_pair p;
   lrl_corpus_get(c, i, &p);
-  int64_t twice = share_prefix ? 1 : 2;
-  int64_t n = twice * p.n_prompt + p.n_chosen + p.n_rejected;
-  for (int64_t k = 0; k < p.n_spans && withhold_images; k++)
-    n -= p.spans[k].count * (p.spans[k].seq == 0 ? twice : 1);
+  /* How often each part stands in the batch: prompt, chosen, rejected. */
+  const int64_t times[3] = {b->share_prefix || b->answers_only ? 1 : 2, 1, !b->answers_only};
+  int64_t n = times[0] * p.n_prompt + p.n_chosen + times[2] * p.n_rejected;
+  for (int64_t k = 0; k < p.n_spans && b->withhold_images; k++)
+    n -= p.spans[k].count * times[p.spans[k].seq];
   return n;
 }

@@ -10,6 +10,7 @@ struct lrl_batch_builder {
   struct lrl_batch batch;             /* complete after lrl_batch_builder_finish */
   const struct lrl_image_ops *images; /* NULL: pairs with images are set aside */
   bool share_prefix;                  /* false: each answer is a sequence with the prompt in it */
+  bool answers_only;                  /* of a pair only prompt and chosen, as one sequence */
   bool withhold_images;               /* leave image tokens and tiles out (control experiments) */
   struct lrl_buffer buffer[20];       /* storage of the arrays of batch */
   struct lrl_buffer tile_of;          /* scratch: first tile of each image of one pair */
@@ -40,7 +41,7 @@ lrl_status lrl_batch_builder_add_text(struct lrl_batch_builder *b, const struct 
 /* Sets the pointers of b->batch; they hold until the next add or reset. */
 void lrl_batch_builder_finish(struct lrl_batch_builder *b);
 
-/* Packed tokens pair i would take. */
-int64_t lrl_batch_pair_cost(const struct lrl_corpus *c, int64_t i, bool share_prefix,
-                            bool withhold_images);
+/* Packed tokens pair i would take in this builder. */
+int64_t lrl_batch_pair_cost(const struct lrl_batch_builder *b, const struct lrl_corpus *c,
+                            int64_t i);
 #endif

@@ -145,11 +145,41 @@ lrl_status lrl_chat_pack(const struct lrl_tokenizer *t, const char *text,
   return LRL_OK;
 }
 
+static lrl_status encode_text(const struct lrl_tokenizer *t, const struct lrl_message *messages,
+                              int64_t n, const struct lrl_chat_options *options,
+                              struct lrl_chat_ids *out) {
+  const struct lrl_tokenizer_info *info = lrl_tokenizer_info(t);
+  const int32_t end = options->form == LRL_TEMPLATE_TEXT_EOS ? info->eos : info->bos;
+  const bool ends = options->suffix != LRL_CHAT_NO_SUFFIX && options->suffix != LRL_CHAT_GENERATE;
+  struct lrl_text s = {0};
+  lrl_status status = LRL_OK;
+  if (ends && end < 0)
+    return LRL_FAIL(LRL_ERR_ARG, "the tokenizer lacks the id that ends a text");
+  for (int64_t i = 0; i < n && status == LRL_OK; i++)
+    status = messages[i].content == NULL
+                 ? LRL_FAIL(LRL_ERR_FORMAT, "message %lld lacks its content", (long long)i + 1)
+                 : lrl_text_puts(&s, messages[i].content);
+  if (status == LRL_OK)
+    status = lrl_tokenizer_encode(t, s.data == NULL ? "" : s.data, s.len, true, &out->ids);
+  if (status == LRL_OK && ends)
+    status = lrl_ids_push(&out->ids, end);
+  free(s.data);
+  if (status == LRL_OK)
+    cut(out, options->max_length);
+  else
+    lrl_chat_ids_free(out);
+  return status;
+}
+
 lrl_status lrl_chat_encode(const struct lrl_tokenizer *t, const struct lrl_message *messages,
                            int64_t n, const int64_t *image_tokens, int64_t n_images,
                            const struct lrl_chat_options *options, struct lrl_chat_ids *out) {
   char *text;
   *out = (struct lrl_chat_ids){0};
+  if (options->form != LRL_TEMPLATE_CHAT && n_images > 0)
+    return LRL_FAIL(LRL_ERR_FORMAT, "the text template has no place for images");
+  if (options->form != LRL_TEMPLATE_CHAT)
+    return encode_text(t, messages, n, options, out);
   const struct lrl_tokenizer_info *info = lrl_tokenizer_info(t);
   if (info->im_start < 0 || info->im_end < 0 || info->reward < 0)
     return LRL_FAIL(LRL_ERR_ARG, "the tokenizer lacks [UNUSED_TOKEN_130], [UNUSED_TOKEN_145] or "
@@ -198,6 +228,15 @@ lrl_status lrl_mask_human_targets(const struct lrl_tokenizer *t, const int32_t *
 done:
   lrl_ids_free(&header);
   return status;
+}
+
+lrl_status lrl_chat_targets(const struct lrl_tokenizer *t, enum lrl_chat_template form,
+                            const int32_t *ids, int64_t n, int32_t *targets) {
+  if (form == LRL_TEMPLATE_CHAT)
+    return lrl_mask_human_targets(t, ids, n, targets);
+  for (int64_t i = 0; i < n; i++)
+    targets[i] = i == 0 ? LRL_ID_IGNORE : ids[i];
+  return LRL_OK;
 }
 
 void lrl_mask_human_targets_official(int32_t im_end, int32_t eos, const int32_t *ids, int64_t n,

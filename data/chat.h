@@ -51,11 +51,20 @@ enum lrl_chat_pack {
   LRL_PACK_SFT,    /* an empty first part is skipped: image <s> text */
 };
 
+enum lrl_chat_template {
+  LRL_TEMPLATE_CHAT,
+  /* For models without a template: <s>, the contents one after another as they are, and, where the
+   * suffix ends an answer (all but NO_SUFFIX and GENERATE), </s> or <s>. No images. */
+  LRL_TEMPLATE_TEXT_EOS,
+  LRL_TEMPLATE_TEXT_BOS, /* stories of llama2.c: each ends where the next begins */
+};
+
 struct lrl_chat_options {
   enum lrl_chat_mode mode;
   enum lrl_chat_suffix suffix;
   enum lrl_chat_pack pack;
   int64_t max_length; /* cut on the right to this many positions; 0 = no limit */
+  enum lrl_chat_template form;
 };
 
 /* Rendered text -> ids. The text is split at <ImageHere>, part k is followed by image k, each part
@@ -66,7 +75,7 @@ struct lrl_chat_options {
 lrl_status lrl_chat_pack(const struct lrl_tokenizer *t, const char *text,
                          const int64_t *image_tokens, int64_t n_images, enum lrl_chat_pack pack,
                          int64_t max_length, struct lrl_chat_ids *out);
-/* lrl_chat_render followed by lrl_chat_pack. */
+/* lrl_chat_render followed by lrl_chat_pack; or the text template. */
 lrl_status lrl_chat_encode(const struct lrl_tokenizer *t, const struct lrl_message *messages,
                            int64_t n, const int64_t *image_tokens, int64_t n_images,
                            const struct lrl_chat_options *options, struct lrl_chat_ids *out);
@@ -79,6 +88,10 @@ lrl_status lrl_chat_encode(const struct lrl_tokenizer *t, const struct lrl_messa
  * entries. */
 lrl_status lrl_mask_human_targets(const struct lrl_tokenizer *t, const int32_t *ids, int64_t n,
                                   int32_t *targets);
+/* The same for what lrl_chat_encode made with any template: in the text templates every token but
+ * the first <s> is a target. */
+lrl_status lrl_chat_targets(const struct lrl_tokenizer *t, enum lrl_chat_template form,
+                            const int32_t *ids, int64_t n, int32_t *targets);
 /* The official function bit for bit, for parity tests only: turns alternate by parity (a system
  * turn flips them), 5 ids after a question's im_end are taken for the assistant header. */
 void lrl_mask_human_targets_official(int32_t im_end, int32_t eos, const int32_t *ids, int64_t n,

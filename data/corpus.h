@@ -37,6 +37,7 @@ enum lrl_holdout_key { LRL_HOLDOUT_PROMPT, LRL_HOLDOUT_IMAGE };
 
 struct lrl_corpus_options {
   const struct lrl_tokenizer *tokenizer;
+  enum lrl_corpus_form form;
   struct lrl_chat_options chat;       /* max_length cuts long conversations */
   const struct lrl_image_ops *images; /* NULL: pairs with images are set aside */
   bool check_data;                    /* SPEC 5.4 */
@@ -81,7 +82,8 @@ struct lrl_corpus_span {
 };
 
 /* Pointers into the corpus. The chosen conversation is prompt + chosen, the rejected one prompt +
- * rejected; both answers have at least one token. An image normally lies in the prompt; where the
+ * rejected; both answers have at least one token. In a corpus of answers all of a conversation is
+ * `chosen`, and nothing is rejected. An image normally lies in the prompt; where the
  * shared prefix ends before it, both answers carry it. */
 struct lrl_corpus_pair {
   const int32_t *prompt, *chosen, *rejected; /* LRL_ID_IMAGE at image tokens */

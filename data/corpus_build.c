@@ -167,7 +167,7 @@ static lrl_status reply_length(const struct builder *b, const char *reply, int64
 static lrl_status check_ratio(const struct builder *b, struct lrl_pair *p) {
   double rho = b->opt->length_ratio;
   int64_t chosen, rejected;
-  if (rho <= 0)
+  if (rho <= 0 || p->n_rejected == 0)
     return LRL_OK;
   LRL_TRY(reply_length(b, p->chosen[p->n_chosen - 1].content, &chosen));
   LRL_TRY(reply_length(b, p->rejected[p->n_rejected - 1].content, &rejected));
@@ -227,7 +227,8 @@ static bool same_pair(const struct lrl_corpus *c, int64_t i, const struct lrl_ch
     if (q.spans[k].image != images[a->spans[k].image])
       return false;
   return memcmp(q.prompt, a->ids.data, (size_t)a->ids.n * sizeof(int32_t)) == 0 &&
-         memcmp(q.rejected, r->ids.data + prefix, (size_t)q.n_rejected * sizeof(int32_t)) == 0;
+         (q.n_rejected == 0 ||
+          memcmp(q.rejected, r->ids.data + prefix, (size_t)q.n_rejected * sizeof(int32_t)) == 0);
 }
 
 static lrl_status check_duplicate(struct builder *b, struct lrl_pair *p,
@@ -236,7 +237,8 @@ static lrl_status check_duplicate(struct builder *b, struct lrl_pair *p,
   if (!b->opt->drop_duplicates)
     return LRL_OK;
   uint32_t key = (uint32_t)crc32_z(0, (const Bytef *)a->ids.data, (size_t)a->ids.n * 4);
-  key = (uint32_t)crc32_z(key, (const Bytef *)r->ids.data, (size_t)r->ids.n * 4);
+  if (r->ids.n > 0)
+    key = (uint32_t)crc32_z(key, (const Bytef *)r->ids.data, (size_t)r->ids.n * 4);
   for (int64_t at = -1, row; (row = index_next(&b->pairs, key, &at)) >= 0;)
     if (same_pair(b->c, row, a, r, b->indices.data, prefix)) {
       struct lrl_corpus_pair q;
@@ -254,7 +256,8 @@ static lrl_status keep(struct builder *b, const struct lrl_pair *p, const struct
   int64_t n_rejected = r->ids.n - prefix;
   int32_t lengths[3] = {(int32_t)prefix, (int32_t)(a->ids.n - prefix), (int32_t)n_rejected};
   LRL_TRY(lrl_column_add(c, LRL_COL_tokens, a->ids.data, a->ids.n));
-  LRL_TRY(lrl_column_add(c, LRL_COL_tokens, r->ids.data + prefix, n_rejected));
+  if (n_rejected > 0)
+    LRL_TRY(lrl_column_add(c, LRL_COL_tokens, r->ids.data + prefix, n_rejected));
   LRL_TRY(lrl_column_add_i64(c, LRL_COL_token_start, c->col[LRL_COL_tokens].n));
   LRL_TRY(lrl_column_add(c, LRL_COL_lengths, lengths, 3));
   LRL_TRY(add_spans(b, p, a, prefix, 0));
@@ -269,11 +272,12 @@ static lrl_status keep(struct builder *b, const struct lrl_pair *p, const struct
 
 static lrl_status judge(struct builder *b, struct lrl_pair *p, const struct lrl_chat_ids *a,
                         const struct lrl_chat_ids *r) {
-  int64_t prefix = shared_prefix(a, r), max = b->opt->chat.max_length;
+  const bool pair = b->opt->form == LRL_FORM_PAIRS;
+  int64_t prefix = pair ? shared_prefix(a, r) : 0, max = b->opt->chat.max_length;
   if (b->opt->filter_overlong && max > 0 && (a->n_full > max || r->n_full > max))
     lrl_pair_set_aside(p, LRL_ASIDE_LONG, "the conversation has %lld tokens, over max_length %lld",
                        (long long)(a->n_full > r->n_full ? a->n_full : r->n_full), (long long)max);
-  else if (a->ids.n == r->ids.n &&
+  else if (pair && a->ids.n == r->ids.n &&
            memcmp(a->ids.data, r->ids.data, (size_t)a->ids.n * sizeof(int32_t)) == 0)
     lrl_pair_set_aside(p, LRL_ASIDE_SAME, "chosen and rejected are the same tokens%s",
                        a->n_full > a->ids.n ? " up to max_length" : "");
@@ -288,7 +292,7 @@ static lrl_status encode(struct builder *b, struct lrl_pair *p) {
   struct lrl_chat_ids a = {0}, r = {0};
   lrl_status status =
       lrl_chat_encode(o->tokenizer, p->chosen, p->n_chosen, counts, p->n_images, &o->chat, &a);
-  if (status == LRL_OK)
+  if (status == LRL_OK && o->form == LRL_FORM_PAIRS)
     status = lrl_chat_encode(o->tokenizer, p->rejected, p->n_rejected, counts, p->n_images,
                              &o->chat, &r);
   if (status == LRL_OK)
@@ -310,7 +314,7 @@ static bool in_other_part(const struct lrl_corpus_options *o, const struct lrl_p
   if (o->holdout_by == LRL_HOLDOUT_IMAGE && p->n_images > 0)
     key = crc32_z(key, (const Bytef *)p->images[0], strlen(p->images[0]));
   else
-    for (int64_t i = 0; i + 1 < p->n_chosen; i++)
+    for (int64_t i = 0; i + 1 < p->n_chosen || (i == 0 && p->n_chosen == 1); i++)
       key = crc32_z(key, (const Bytef *)p->chosen[i].content, strlen(p->chosen[i].content));
   return ((double)key < o->holdout * 4294967296.0) != o->held_out;
 }
@@ -347,7 +351,7 @@ static lrl_status add_source(struct builder *b, const struct lrl_corpus_source *
   b->n_rows = 0;
   b->multimodal = false;
   b->first_pair = lrl_corpus_n_pairs(b->c);
-  lrl_status status = lrl_pairs_read(s->path, take, b);
+  lrl_status status = lrl_pairs_read(s->path, b->opt->form, take, b);
   free(folder);
   LRL_TRY(status);
   int64_t info[LRL_SOURCE_WIDTH] = {s->given_num, b->multimodal, b->n_rows,
@@ -363,17 +367,18 @@ static lrl_status add_source(struct builder *b, const struct lrl_corpus_source *
 static lrl_status add_settings(struct lrl_corpus *c, const struct lrl_corpus_options *o) {
   char hash[64], text[512];
   lrl_tokenizer_hash(o->tokenizer, hash);
-  snprintf(
-      text, sizeof text,
-      "{\"mode\": %d, \"suffix\": %d, \"pack\": %d, \"max_length\": %lld, " LRL_CORPUS_TILE_SETTING
-      ", \"check_data\": %d, \"allow_context_mismatch\": %d, "
-      "\"filter_overlong\": %d, \"drop_duplicates\": %d, \"length_ratio\": %g, "
-      "\"length_unit\": %d, \"holdout\": %g, \"held_out\": %d, \"holdout_by\": %d}",
-      (int)o->chat.mode, (int)o->chat.suffix, (int)o->chat.pack, (long long)o->chat.max_length,
-      o->images == NULL ? 0 : (int)o->images->tile,
-      o->images == NULL ? 0 : (int)o->images->merged_side, o->check_data, o->allow_context_mismatch,
-      o->filter_overlong, o->drop_duplicates, o->length_ratio, (int)o->length_unit, o->holdout,
-      o->held_out, (int)o->holdout_by);
+  snprintf(text, sizeof text,
+           "{\"form\": %d, \"template\": %d, \"mode\": %d, \"suffix\": %d, \"pack\": %d, "
+           "\"max_length\": %lld, " LRL_CORPUS_TILE_SETTING
+           ", \"check_data\": %d, \"allow_context_mismatch\": %d, "
+           "\"filter_overlong\": %d, \"drop_duplicates\": %d, \"length_ratio\": %g, "
+           "\"length_unit\": %d, \"holdout\": %g, \"held_out\": %d, \"holdout_by\": %d}",
+           (int)o->form, (int)o->chat.form, (int)o->chat.mode, (int)o->chat.suffix,
+           (int)o->chat.pack, (long long)o->chat.max_length,
+           o->images == NULL ? 0 : (int)o->images->tile,
+           o->images == NULL ? 0 : (int)o->images->merged_side, o->check_data,
+           o->allow_context_mismatch, o->filter_overlong, o->drop_duplicates, o->length_ratio,
+           (int)o->length_unit, o->holdout, o->held_out, (int)o->holdout_by);
   LRL_TRY(lrl_column_add(c, LRL_COL_tokenizer, hash, (int64_t)strlen(hash) + 1));
   return lrl_column_add(c, LRL_COL_settings, text, (int64_t)strlen(text) + 1);
 }

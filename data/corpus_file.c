@@ -237,7 +237,7 @@ static bool check_starts(const struct lrl_corpus *c, enum lrl_corpus_column star
 static bool check_pair(const struct lrl_corpus *c, int64_t i, int64_t n_sources, int64_t n_images) {
   const int32_t *len = lrl_col_i32(c, LRL_COL_lengths) + 3 * i;
   const int64_t *at = lrl_col_i64(c, LRL_COL_token_start) + i;
-  if (len[0] < 0 || len[1] < 1 || len[2] < 1 || (int64_t)len[0] + len[1] + len[2] != at[1] - at[0])
+  if (len[0] < 0 || len[1] < 1 || len[2] < 0 || (int64_t)len[0] + len[1] + len[2] != at[1] - at[0])
     return false;
   struct lrl_corpus_pair p;
   lrl_corpus_get(c, i, &p);

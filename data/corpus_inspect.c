@@ -46,7 +46,8 @@ static void print_histograms(const struct lrl_corpus *c, FILE *out) {
     lrl_corpus_get(c, i, &p);
     add_bin(prompt, p.n_prompt);
     add_bin(reply, p.n_chosen);
-    add_bin(reply, p.n_rejected);
+    if (p.n_rejected > 0)
+      add_bin(reply, p.n_rejected);
   }
   for (int64_t i = 0; i < lrl_corpus_n_images(c); i++) {
     struct lrl_corpus_image image;

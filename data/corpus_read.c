@@ -90,6 +90,18 @@ static lrl_status check_images(const struct lrl_corpus *c, const char *path,
                          path);
 }
 
+/* Pairs can serve as answers, not the other way round. */
+static lrl_status check_form(const struct lrl_corpus *c, enum lrl_corpus_form form,
+                             const char *path) {
+  for (int64_t i = 0; i < lrl_corpus_n_pairs(c) && form == LRL_FORM_PAIRS; i++) {
+    struct lrl_corpus_pair p;
+    lrl_corpus_get(c, i, &p);
+    if (p.n_rejected == 0)
+      return LRL_FAIL(LRL_ERR_ARG, "%s holds answers without rejected ones, not pairs", path);
+  }
+  return LRL_OK;
+}
+
 lrl_status lrl_corpus_read(const char *list, bool given_num,
                            const struct lrl_corpus_options *options, struct lrl_corpus **out) {
   struct source_list l = {.copy = strdup(list)};
@@ -114,6 +126,7 @@ lrl_status lrl_corpus_read(const char *list, bool given_num,
     LRL_TRY_GOTO(lrl_corpus_open(p, out));
     LRL_TRY_GOTO(lrl_corpus_check_tokenizer(*out, options->tokenizer));
     LRL_TRY_GOTO(check_images(*out, p, options->images));
+    LRL_TRY_GOTO(check_form(*out, options->form, p));
   }
   if (*out == NULL && l.n == 0)
     LRL_TRY_GOTO(LRL_FAIL(LRL_ERR_ARG, "no data file is named"));

@@ -50,8 +50,7 @@ static void hand_over(struct lrl_loader *l) {
 static int64_t micro_end(const struct lrl_loader *l, int64_t at, int64_t n) {
   int64_t tokens = 0, end = at;
   while (end < n) {
-    int64_t cost =
-        lrl_batch_pair_cost(l->c, l->mine[end], l->opt.share_prefix, l->opt.withhold_images);
+    int64_t cost = lrl_batch_pair_cost(&l->slots[0], l->c, l->mine[end]);
     if (end > at && l->opt.max_tokens > 0 && tokens + cost > l->opt.max_tokens)
       break;
     tokens += cost;
@@ -62,11 +61,13 @@ static int64_t micro_end(const struct lrl_loader *l, int64_t at, int64_t n) {
 
 /* *done: nothing is left to load. */
 static lrl_status load_step(struct lrl_loader *l, int64_t step, bool *done) {
-  int64_t n_all, n = 0, n_micro = 0;
+  int64_t n_all, n = 0, n_micro = 0, weight = 0;
   LRL_TRY(lrl_order_step(l->order, step, l->step_pairs, &n_all));
   *done = n_all == 0;
   if (*done)
     return LRL_OK;
+  for (int64_t i = 0; i < n_all && l->opt.weight != NULL; i++)
+    weight += l->opt.weight[l->step_pairs[i]];
   for (int64_t i = l->opt.rank; i < n_all; i += l->opt.n_ranks)
     l->mine[n++] = l->step_pairs[i];
   for (int64_t at = 0; at < n || n_micro == 0; at = micro_end(l, at, n))
@@ -87,6 +88,7 @@ static lrl_status load_step(struct lrl_loader *l, int64_t step, bool *done) {
     slot->batch.micro = m;
     slot->batch.n_micro = n_micro;
     slot->batch.n_pairs_step = n_all;
+    slot->batch.weight_step = weight;
     hand_over(l);
   }
   return LRL_OK;
@@ -143,6 +145,7 @@ lrl_status lrl_loader_create(const struct lrl_corpus *c, const struct lrl_loader
   for (int64_t i = 0; i < l->n_slots; i++) {
     lrl_batch_builder_init(&l->slots[i], options->images);
     l->slots[i].share_prefix = options->share_prefix;
+    l->slots[i].answers_only = options->answers_only;
     l->slots[i].withhold_images = options->withhold_images;
   }
   if (pthread_create(&l->thread, NULL, run, l) != 0)

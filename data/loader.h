@@ -15,7 +15,11 @@ struct lrl_loader_options {
   int64_t n_steps;    /* steps to deliver; 0 = one pass in sequential order, endless in others */
   int64_t max_tokens; /* of a micro-batch; a larger pair stands alone; 0 = no limit */
   bool share_prefix;  /* a prompt with two children; false repeats the prompt, for comparisons */
+  bool answers_only;  /* of a pair only prompt and chosen, as one sequence */
   bool withhold_images;
+  /* [pairs of the corpus] or NULL: summed over a whole step as batch.weight_step, for losses that
+   * are divided by more than the number of pairs. */
+  const int32_t *weight;
   int32_t prefetch;                   /* micro-batches held ready, at least 1 */
   const struct lrl_image_ops *images; /* must be usable from the loader's thread */
 };

@@ -27,6 +27,7 @@ void lrl_pair_set_aside(struct lrl_pair *pair, enum lrl_aside reason, const char
 
 /* One row's pair with the storage of its arrays, which is reused from row to row. */
 struct reader {
+  enum lrl_corpus_form form;
   struct lrl_pair pair;
   struct lrl_buffer chosen, rejected, images;
   char id[64];
@@ -58,6 +59,25 @@ static lrl_status read_side(const json_t *row, const char *official, const char 
   return LRL_OK;
 }
 
+static lrl_status read_answer(struct reader *r, const json_t *row, struct lrl_row_error *e) {
+  struct lrl_pair *p = &r->pair;
+  const json_t *text = json_object_get(row, "text"), *prompt = json_object_get(row, "prompt");
+  const json_t *chat = lrl_row_either(row, "messages", "conversations");
+  if (lrl_row_either(row, "conversations_a", "chosen") != NULL)
+    return read_side(row, "conversations_a", "chosen", &r->chosen, &p->n_chosen, e);
+  if (text != NULL)
+    return lrl_row_turns(text, "text", "assistant", &r->chosen, &p->n_chosen, e);
+  if (prompt == NULL && chat == NULL)
+    lrl_row_fail(e, "none of messages, conversations, chosen, prompt and text is there");
+  if (prompt == NULL || e->set)
+    return e->set ? LRL_OK
+                  : lrl_row_turns(chat, "the chat", "assistant", &r->chosen, &p->n_chosen, e);
+  LRL_TRY(lrl_row_turns(prompt, "prompt", "user", &r->chosen, &p->n_chosen, e));
+  return e->set ? LRL_OK
+                : lrl_row_turns(json_object_get(row, "response"), "response", "assistant",
+                                &r->chosen, &p->n_chosen, e);
+}
+
 static void read_id(struct reader *r, const json_t *row) {
   const json_t *v = json_object_get(row, "id");
   r->pair.id = r->id;
@@ -81,9 +101,12 @@ static lrl_status read_object(struct reader *r, const json_t *row, struct lrl_ro
     if (!isfinite(p->margin))
       lrl_row_fail(e, "margin is not a number that a float can hold");
   }
-  if (!e->set)
+  p->n_chosen = p->n_rejected = 0;
+  if (!e->set && r->form == LRL_FORM_ANSWERS)
+    LRL_TRY(read_answer(r, row, e));
+  else if (!e->set)
     LRL_TRY(read_side(row, "conversations_a", "chosen", &r->chosen, &p->n_chosen, e));
-  if (!e->set)
+  if (!e->set && r->form == LRL_FORM_PAIRS)
     LRL_TRY(read_side(row, "conversations_b", "rejected", &r->rejected, &p->n_rejected, e));
   p->chosen = r->chosen.data;
   p->rejected = r->rejected.data;
@@ -105,14 +128,14 @@ static lrl_status read_row(void *user, const struct lrl_row *row) {
     LRL_TRY(read_object(r, row->value, &e));
   if (e.set)
     lrl_pair_set_aside(p, LRL_ASIDE_TYPE, "%s", e.text);
-  else if (p->n_chosen == 0 || p->n_rejected == 0)
+  else if (p->n_chosen == 0 || (p->n_rejected == 0 && r->form == LRL_FORM_PAIRS))
     lrl_pair_set_aside(p, LRL_ASIDE_EMPTY, "a conversation has no messages");
   return r->fn(r->user, p);
 }
 
-lrl_status lrl_pairs_read(const char *path, lrl_status (*fn)(void *user, struct lrl_pair *pair),
-                          void *user) {
-  struct reader r = {.fn = fn, .user = user};
+lrl_status lrl_pairs_read(const char *path, enum lrl_corpus_form form,
+                          lrl_status (*fn)(void *user, struct lrl_pair *pair), void *user) {
+  struct reader r = {.form = form, .fn = fn, .user = user};
   lrl_status status = lrl_rows_read(path, read_row, &r);
   lrl_buffer_free(&r.chosen);
   lrl_buffer_free(&r.rejected);
@@ -143,10 +166,11 @@ static bool same_context(const struct lrl_pair *p) {
 void lrl_pair_check(struct lrl_pair *p, const struct lrl_pair_checks *checks) {
   if (p->aside != LRL_ASIDE_NONE)
     return;
+  const bool pair = p->n_rejected > 0;
   const struct lrl_message *last[2] = {&p->chosen[p->n_chosen - 1],
-                                       &p->rejected[p->n_rejected - 1]};
+                                       pair ? &p->rejected[p->n_rejected - 1] : NULL};
   static const char *const side[2] = {"chosen", "rejected"};
-  for (int k = 0; k < 2; k++) {
+  for (int k = 0; k < 1 + pair; k++) {
     const char *content = last[k]->content, *why = NULL;
     if (is_user(last[k]->role) || strcasecmp(last[k]->role, "system") == 0)
       lrl_pair_set_aside(p, LRL_ASIDE_EMPTY, "the %s conversation does not end with a reply",
@@ -158,6 +182,6 @@ void lrl_pair_check(struct lrl_pair *p, const struct lrl_pair_checks *checks) {
     if (p->aside != LRL_ASIDE_NONE)
       return;
   }
-  if (!checks->allow_context_mismatch && !same_context(p))
+  if (pair && !checks->allow_context_mismatch && !same_context(p))
     lrl_pair_set_aside(p, LRL_ASIDE_CONTEXT, "the conversations differ before the last reply");
 }

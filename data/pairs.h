@@ -5,7 +5,11 @@
  *     message, or a text; the turns before a single message or text stand in "prompt" (text or
  *     messages) or "conversations".
  * A message is {from, value} or {role, content}. Other keys are ignored; "gold", which synthetic
- * data carry for checks, is never read. A row that cannot be used is reported with a reason. */
+ * data carry for checks, is never read. A row that cannot be used is reported with a reason.
+ *
+ * The same files, and those of single conversations, give answers to imitate: what is chosen of a
+ * pair, {"messages" or "conversations"}, {"prompt", "response"} or {"text"}, whose turns are all
+ * imitated where they are the assistant's. */
 #ifndef LRL_DATA_PAIRS_H
 #define LRL_DATA_PAIRS_H
 #include "data/chat.h"
@@ -28,6 +32,11 @@ enum lrl_aside {
 /* "json", "type", ... for messages and tables. */
 const char *lrl_aside_name(enum lrl_aside reason);
 
+enum lrl_corpus_form {
+  LRL_FORM_PAIRS,
+  LRL_FORM_ANSWERS, /* no rejected conversation: n_rejected is 0 */
+};
+
 struct lrl_pair {
   int64_t row;                /* 0-based item of the list */
   int64_t line;               /* 1-based line; row + 1 for a list */
@@ -47,8 +56,8 @@ struct lrl_pair {
 /* Calls fn for every row of the file in order, also for those set aside. The pair and its strings
  * live until fn returns. A failure of fn ends the reading and is returned. LRL_ERR_IO for a file
  * that cannot be read, LRL_ERR_FORMAT with line and column for a list that is not JSON. */
-lrl_status lrl_pairs_read(const char *path, lrl_status (*fn)(void *user, struct lrl_pair *pair),
-                          void *user);
+lrl_status lrl_pairs_read(const char *path, enum lrl_corpus_form form,
+                          lrl_status (*fn)(void *user, struct lrl_pair *pair), void *user);
 
 /* Sets pair->aside and detail (printf style). */
 void lrl_pair_set_aside(struct lrl_pair *pair, enum lrl_aside reason, const char *fmt, ...)

@@ -78,7 +78,7 @@ struct pack_options {
   char out[LRL_OPTION_TEXT], tokenizer[LRL_OPTION_TEXT];
   int64_t max_length, tile, patch, hd_num, max_pixels;
   double length_ratio, holdout;
-  int length_unit, suffix, image_transform, holdout_by;
+  int form, length_unit, suffix, image_transform, holdout_by;
   bool check_data, allow_context_mismatch, filter_overlong, drop_duplicates, given_num, held_out;
 };
 #define AT(f) offsetof(struct pack_options, f)
@@ -86,6 +86,8 @@ struct pack_options {
 static const struct lrl_option pack_rows[] = {
     {"out", LRL_OPTION_STRING, AT(out), "", 0, 0, NULL, "", "corpus file to write (required)"},
     {"tokenizer", LRL_OPTION_STRING, AT(tokenizer), "", 0, 0, NULL, "", "SentencePiece model"},
+    {"form", LRL_OPTION_ENUM, AT(form), "pairs", 0, 0, "pairs|answers", "",
+     "answers: chats for laurel sft, which reads packed pairs, too"},
     {"max-length", LRL_OPTION_INT, AT(max_length), "8192", 8, 1e9, NULL, "tokens",
      "longer conversations are cut"},
     {"filter-overlong", LRL_OPTION_BOOL, AT(filter_overlong), "false", 0, 0, NULL, "",
@@ -145,20 +147,25 @@ static lrl_status read_files(const struct pack_options *o, const struct lrl_toke
       .max_pixels = o->max_pixels};
   struct lrl_image_ops ops;
   LRL_TRY(lrl_image_ops_init(&ops, &images));
-  const struct lrl_corpus_options c = {
-      .tokenizer = t,
-      .chat = {LRL_CHAT_TRAINING, o->suffix == 0 ? LRL_CHAT_REWARD : LRL_CHAT_REWARD_NO_NEWLINE,
-               LRL_PACK_REWARD, o->max_length},
-      .check_data = o->check_data,
-      .allow_context_mismatch = o->allow_context_mismatch,
-      .filter_overlong = o->filter_overlong,
-      .drop_duplicates = o->drop_duplicates,
-      .length_ratio = o->length_ratio,
-      .length_unit = (enum lrl_length_unit)o->length_unit,
-      .images = &ops,
-      .holdout = o->holdout,
-      .held_out = o->held_out,
-      .holdout_by = (enum lrl_holdout_key)o->holdout_by};
+  const struct lrl_corpus_options c = {.tokenizer = t,
+                                       .form = (enum lrl_corpus_form)o->form,
+                                       .chat = {.mode = LRL_CHAT_TRAINING,
+                                                .suffix = o->form == 1 ? LRL_CHAT_EOS
+                                                          : o->suffix == 0
+                                                              ? LRL_CHAT_REWARD
+                                                              : LRL_CHAT_REWARD_NO_NEWLINE,
+                                                .pack = LRL_PACK_REWARD,
+                                                .max_length = o->max_length},
+                                       .check_data = o->check_data,
+                                       .allow_context_mismatch = o->allow_context_mismatch,
+                                       .filter_overlong = o->filter_overlong,
+                                       .drop_duplicates = o->drop_duplicates,
+                                       .length_ratio = o->length_ratio,
+                                       .length_unit = (enum lrl_length_unit)o->length_unit,
+                                       .images = &ops,
+                                       .holdout = o->holdout,
+                                       .held_out = o->held_out,
+                                       .holdout_by = (enum lrl_holdout_key)o->holdout_by};
   struct lrl_text list = {0};
   lrl_status status = join(n, files, &list);
   if (status == LRL_OK)

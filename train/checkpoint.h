@@ -57,6 +57,11 @@ lrl_status lrl_checkpoint_get_blob(struct lrl_checkpoint *k, const char *name, v
  * lrl_optimizer_init. */
 lrl_status lrl_checkpoint_get_params(struct lrl_checkpoint *k, const char *group,
                                      struct lrl_param_set *set);
+/* The same for a model that begins from another one's weights: heads ("score.weight",
+ * "output.weight") that only one of the two has are passed over, so that the model's keeps its
+ * values. */
+lrl_status lrl_checkpoint_get_weights(struct lrl_checkpoint *k, const char *group,
+                                      struct lrl_param_set *set);
 lrl_status lrl_checkpoint_get_optimizer(struct lrl_checkpoint *k, const char *group,
                                         struct lrl_optimizer *o);
 /* Not collective; NULL is fine. */

@@ -60,8 +60,9 @@ struct lrl_dataset lrl_tensor_shape(const struct lrl_param *p, lrl_dtype dtype);
 lrl_status lrl_tensor_open(struct lrl_checkpoint *k, const char *name, const struct lrl_param *p,
                            struct lrl_dataset *d);
 /* Refuses a group with a tensor that the model does not have, or does not train. */
+enum lrl_tensor_need { LRL_TENSOR_KNOWN, LRL_TENSOR_KNOWN_OR_HEAD, LRL_TENSOR_TRAINED };
 lrl_status lrl_tensor_check_names(struct lrl_checkpoint *k, const char *group,
-                                  struct lrl_param_set *set, bool trainable);
+                                  struct lrl_param_set *set, enum lrl_tensor_need need);
 #define LRL_PIECE_FLOATS ((int64_t)(LRL_COMM_BUCKET / sizeof(float)))
 
 static inline bool lrl_checkpoint_root(const struct lrl_checkpoint *k) {

@@ -174,7 +174,7 @@ lrl_status lrl_checkpoint_get_optimizer(struct lrl_checkpoint *k, const char *gr
   lrl_status s = LRL_OK;
   for (int kind = 0; kind < N_KINDS && s == LRL_OK && lrl_checkpoint_root(k); kind++) {
     snprintf(name, sizeof name, "%s/%s", group, kinds[kind]);
-    s = lrl_tensor_check_names(k, name, o->params, true);
+    s = lrl_tensor_check_names(k, name, o->params, LRL_TENSOR_TRAINED);
   }
   LRL_TRY(lrl_comm_agree(k->comm, s));
   LRL_TRY(transfer_all(k, group, o, false));

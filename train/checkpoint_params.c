@@ -39,9 +39,13 @@ lrl_status lrl_tensor_open(struct lrl_checkpoint *k, const char *name, const str
   return check_shape(k, d, p);
 }
 
-/* Refuses a group that holds a tensor the model (or its trainable part) does not have. */
+static bool is_head(const char *name) {
+  return strcmp(name, "score.weight") == 0 || strcmp(name, "output.weight") == 0;
+}
+
 lrl_status lrl_tensor_check_names(struct lrl_checkpoint *k, const char *group,
-                                  struct lrl_param_set *set, bool trainable) {
+                                  struct lrl_param_set *set, enum lrl_tensor_need need) {
+  const bool trainable = need == LRL_TENSOR_TRAINED;
   H5G_info_t info;
   if (H5Lexists(k->file, group, H5P_DEFAULT) <= 0 ||
       H5Gget_info_by_name(k->file, group, &info, H5P_DEFAULT) < 0)
@@ -50,8 +54,11 @@ lrl_status lrl_tensor_check_names(struct lrl_checkpoint *k, const char *group,
     char name[2 * LRL_NAME_MAX];
     struct lrl_param_unit *unit;
     if (H5Lget_name_by_idx(k->file, group, H5_INDEX_NAME, H5_ITER_NATIVE, i, name, sizeof name,
-                           H5P_DEFAULT) < 0 ||
-        lrl_param_find(set, name, &unit) == NULL || (trainable && !unit->trainable))
+                           H5P_DEFAULT) < 0)
+      name[0] = '\0';
+    if (need == LRL_TENSOR_KNOWN_OR_HEAD && is_head(name))
+      continue;
+    if (lrl_param_find(set, name, &unit) == NULL || (trainable && !unit->trainable))
       return LRL_FAIL(LRL_ERR_FORMAT, "%s: %s holds a tensor %s that the model does not %s",
                       k->path, group, name, trainable ? "train" : "have");
   }
@@ -111,13 +118,15 @@ static lrl_status read_converted(struct lrl_checkpoint *k, struct lrl_dataset *d
   return LRL_OK;
 }
 
-static lrl_status read_param(struct lrl_checkpoint *k, const char *group,
+static lrl_status read_param(struct lrl_checkpoint *k, const char *group, bool any_head,
                              struct lrl_param_unit *unit, const struct lrl_param *p) {
   char name[2 * LRL_NAME_MAX];
   struct lrl_dataset d;
   snprintf(name, sizeof name, "%s/%s", group, p->name);
-  if (strstr(name, ".lora_") != NULL && H5Lexists(k->file, name, H5P_DEFAULT) <= 0)
-    return LRL_OK; /* adapters begin on a model without them */
+  /* Adapters, and a head of another kind, begin on a model without them. */
+  const bool may_lack = strstr(name, ".lora_") != NULL || (any_head && is_head(p->name));
+  if (may_lack && H5Lexists(k->file, name, H5P_DEFAULT) <= 0)
+    return LRL_OK;
   lrl_status s = lrl_tensor_open(k, name, p, &d);
   const bool same = (d.type == LRL_DATA_F32) == (unit->dtype == LRL_F32);
   if (s == LRL_OK)
@@ -127,18 +136,19 @@ static lrl_status read_param(struct lrl_checkpoint *k, const char *group,
   return lrl_dataset_end(k, &d, s);
 }
 
-static lrl_status read_params(struct lrl_checkpoint *k, const char *group,
+static lrl_status read_params(struct lrl_checkpoint *k, const char *group, bool any_head,
                               struct lrl_param_set *set) {
-  LRL_TRY(lrl_tensor_check_names(k, group, set, false));
+  LRL_TRY(lrl_tensor_check_names(k, group, set,
+                                 any_head ? LRL_TENSOR_KNOWN_OR_HEAD : LRL_TENSOR_KNOWN));
   for (int u = 0; u < set->n_units; u++)
     for (int i = 0; i < set->units[u].n_params; i++)
-      LRL_TRY(read_param(k, group, &set->units[u], &set->units[u].params[i]));
+      LRL_TRY(read_param(k, group, any_head, &set->units[u], &set->units[u].params[i]));
   return LRL_OK;
 }
 
-lrl_status lrl_checkpoint_get_params(struct lrl_checkpoint *k, const char *group,
-                                     struct lrl_param_set *set) {
-  lrl_status s = lrl_checkpoint_root(k) ? read_params(k, group, set) : LRL_OK;
+static lrl_status get_params(struct lrl_checkpoint *k, const char *group, bool any_head,
+                             struct lrl_param_set *set) {
+  lrl_status s = lrl_checkpoint_root(k) ? read_params(k, group, any_head, set) : LRL_OK;
   LRL_TRY(lrl_comm_agree(k->comm, s));
   for (int u = 0; u < set->n_units; u++) {
     struct lrl_param_unit *unit = &set->units[u];
@@ -147,4 +157,14 @@ lrl_status lrl_checkpoint_get_params(struct lrl_checkpoint *k, const char *group
     unit->version++;
   }
   return LRL_OK;
+}
+
+lrl_status lrl_checkpoint_get_params(struct lrl_checkpoint *k, const char *group,
+                                     struct lrl_param_set *set) {
+  return get_params(k, group, false, set);
+}
+
+lrl_status lrl_checkpoint_get_weights(struct lrl_checkpoint *k, const char *group,
+                                      struct lrl_param_set *set) {
+  return get_params(k, group, true, set);
 }

@@ -12,6 +12,12 @@ enum lrl_order_kind lrl_data_options_order(const struct lrl_data_options *o) {
   return kinds[o->order];
 }
 
+enum lrl_chat_template lrl_data_options_template(const struct lrl_data_options *o) {
+  return o->form == 0       ? LRL_TEMPLATE_CHAT
+         : o->text_end == 0 ? LRL_TEMPLATE_TEXT_EOS
+                            : LRL_TEMPLATE_TEXT_BOS;
+}
+
 /* "3 check_data, 1 image (no file a.png)" for one source; "" when nothing was set aside. */
 static void reasons(const struct lrl_corpus *c, int32_t source, char *out, size_t size) {
   int64_t count[LRL_ASIDE_COUNT] = {0};
@@ -31,7 +37,7 @@ static void reasons(const struct lrl_corpus *c, int32_t source, char *out, size_
 }
 
 lrl_status lrl_data_options_read(const struct lrl_data_options *o, const char *key,
-                                 const struct lrl_tokenizer *tokenizer,
+                                 enum lrl_corpus_form form, const struct lrl_tokenizer *tokenizer,
                                  const struct lrl_image_ops *images, struct lrl_corpus **out) {
   const bool evaluation = strcmp(key, "data.eval") == 0;
   const bool held_out = evaluation && o->holdout > 0;
@@ -40,8 +46,12 @@ lrl_status lrl_data_options_read(const struct lrl_data_options *o, const char *k
     return LRL_FAIL(LRL_ERR_ARG, "give either data.eval or data.holdout, not both");
   const struct lrl_corpus_options options = {
       .tokenizer = tokenizer,
-      .chat = {.mode = LRL_CHAT_TRAINING,
-               .suffix = o->reward_suffix == 0 ? LRL_CHAT_REWARD : LRL_CHAT_REWARD_NO_NEWLINE,
+      .form = form,
+      .chat = {.form = lrl_data_options_template(o),
+               .mode = LRL_CHAT_TRAINING,
+               .suffix = form == LRL_FORM_ANSWERS ? LRL_CHAT_EOS
+                         : o->reward_suffix == 0  ? LRL_CHAT_REWARD
+                                                  : LRL_CHAT_REWARD_NO_NEWLINE,
                .pack = LRL_PACK_REWARD,
                .max_length = o->max_length},
       .images = images,
@@ -63,12 +73,13 @@ lrl_status lrl_data_options_read(const struct lrl_data_options *o, const char *k
     char why[1000];
     lrl_corpus_get_source(*out, i, &s);
     reasons(*out, (int32_t)i, why, sizeof why);
-    lrl_log(LRL_LOG_INFO, "data", "%s%s: %lld pairs; %lld of %lld rows set aside%s", s.name,
-            held_out ? " (held out)" : "", (long long)s.n_kept, (long long)(s.n_rows - s.n_kept),
+    lrl_log(LRL_LOG_INFO, "data", "%s%s: %lld %s; %lld of %lld rows set aside%s", s.name,
+            held_out ? " (held out)" : "", (long long)s.n_kept,
+            form == LRL_FORM_PAIRS ? "pairs" : "chats", (long long)(s.n_rows - s.n_kept),
             (long long)s.n_rows, why);
   }
   if (lrl_corpus_n_pairs(*out) == 0)
-    return LRL_FAIL(LRL_ERR_FORMAT, "no pair of %s (%s) can be used", key, list);
+    return LRL_FAIL(LRL_ERR_FORMAT, "no row of %s (%s) can be used", key, list);
   return LRL_OK;
 }
 

@@ -8,7 +8,7 @@
 struct lrl_data_options {
   char train[LRL_OPTION_TEXT], eval[LRL_OPTION_TEXT];
   bool given_num;
-  int order, reward_suffix;
+  int order, form, text_end, reward_suffix;
   int64_t max_length;
   bool check_data, allow_context_mismatch, filter_overlong, drop_duplicates, share_prefix;
   double length_ratio, holdout;
@@ -49,6 +49,10 @@ struct lrl_data_options {
                   "keep a pair if len(chosen) <= ratio * len(rejected); 0: keep all"),             \
       LRL_ROW_ENUM("data.length_unit", LRL_DATA_AT(S, m, length_unit), "tokens", "tokens|chars",   \
                    "unit of length_ratio"),                                                        \
+      LRL_ROW_ENUM("data.template", LRL_DATA_AT(S, m, form), "chat", "chat|text",                  \
+                   "text: no turns, the texts of a row as they are, for models without turns"),    \
+      LRL_ROW_ENUM("data.text_end", LRL_DATA_AT(S, m, text_end), "eos", "eos|bos",                 \
+                   "what ends a text of that template; bos: as in llama2.c"),                      \
       LRL_ROW_ENUM("data.reward_suffix", LRL_DATA_AT(S, m, reward_suffix), "newline",              \
                    "newline|no_newline",                                                           \
                    "tail: im_end \\n </s> reward, or without \\n as transformers 4.33 made it"),   \
@@ -62,10 +66,11 @@ struct lrl_data_options {
                    "leave images out of multi-modal pairs: a control experiment")
 
 enum lrl_order_kind lrl_data_options_order(const struct lrl_data_options *o);
+enum lrl_chat_template lrl_data_options_template(const struct lrl_data_options *o);
 /* Reads the data of `key` ("data.train", "data.eval") and logs what was set aside and why.
  * LRL_ERR_FORMAT when nothing is left. images NULL: pairs with images are set aside. */
 lrl_status lrl_data_options_read(const struct lrl_data_options *o, const char *key,
-                                 const struct lrl_tokenizer *tokenizer,
+                                 enum lrl_corpus_form form, const struct lrl_tokenizer *tokenizer,
                                  const struct lrl_image_ops *images, struct lrl_corpus **out);
 /* Names the content: tokens, images and order of every pair. Two corpora with the same value train
  * the same. */

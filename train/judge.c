@@ -6,7 +6,7 @@ lrl_status lrl_judge_init(struct lrl_judge *j, struct lrl_reward_model *model,
   const struct lrl_image_ops *images = NULL;
   *j = (struct lrl_judge){.model = model};
   if (model->model.cfg.has_vision) {
-    struct lrl_image_ops_options o = lrl_reward_image_options(&c->model, &c->data);
+    struct lrl_image_ops_options o = lrl_reward_image_options(&c->common.model, &c->common.data);
     o.mode = options->training_geometry ? LRL_IMAGE_TRAINING : LRL_IMAGE_INFERENCE;
     o.hd_num = options->hd_num > 0 ? (int32_t)options->hd_num : o.hd_num;
     LRL_TRY(lrl_image_ops_init(&j->images, &o));
@@ -14,8 +14,9 @@ lrl_status lrl_judge_init(struct lrl_judge *j, struct lrl_reward_model *model,
   }
   lrl_batch_builder_init(&j->batch, images);
   j->chat = (struct lrl_chat_options){
+      .form = lrl_data_options_template(&c->common.data),
       .mode = LRL_CHAT_SCORING,
-      .suffix = c->data.reward_suffix == 0 ? LRL_CHAT_REWARD : LRL_CHAT_REWARD_NO_NEWLINE,
+      .suffix = c->common.data.reward_suffix == 0 ? LRL_CHAT_REWARD : LRL_CHAT_REWARD_NO_NEWLINE,
       .pack = LRL_PACK_REWARD,
       .max_length = options->max_length};
   return LRL_OK;

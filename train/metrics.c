@@ -77,9 +77,9 @@ void lrl_metrics_progress(struct lrl_metrics *m, const struct lrl_progress *p) {
   m->line_open = true;
   int64_t left = (int64_t)p->seconds_left;
   fprintf(stderr,
-          "\r\033[Kstep %lld/%lld  loss %.4f  accuracy %.3f  %.0f tokens/s  %lld:%02lld left  "
+          "\r\033[Kstep %lld/%lld  %s  %.0f tokens/s  %lld:%02lld left  "
           "%.1f GB",
-          (long long)p->step, (long long)p->n_steps, p->loss, p->accuracy, p->tokens_per_second,
+          (long long)p->step, (long long)p->n_steps, p->figures, p->tokens_per_second,
           (long long)(left / 60), (long long)(left % 60), (double)lrl_peak_memory() / 1e9);
   fflush(stderr);
 }

@@ -35,7 +35,8 @@ json_t *lrl_metrics_number(double v);
 
 struct lrl_progress {
   int64_t step, n_steps;
-  double loss, accuracy, tokens_per_second, seconds_left;
+  const char *figures; /* "loss 0.3 accuracy 0.8" */
+  double tokens_per_second, seconds_left;
 };
 /* Redraws the progress line, at most five times a second, when stderr is a terminal. */
 void lrl_metrics_progress(struct lrl_metrics *m, const struct lrl_progress *p);

@@ -34,7 +34,8 @@ static lrl_status read_model(struct lrl_reward_model *m, struct lrl_checkpoint *
   LRL_TRY_GOTO(lrl_config_parse_text(&table, &m->cfg, config, m->path));
   LRL_TRY_GOTO(lrl_checkpoint_get_blob(c, "tokenizer", &tokenizer, &n_tokenizer));
   LRL_TRY_GOTO(lrl_tokenizer_open_bytes(tokenizer, n_tokenizer, m->path, NULL, &m->tokenizer));
-  LRL_TRY_GOTO(lrl_model_options_config(&m->cfg.model, lrl_tokenizer_info(m->tokenizer), &v));
+  LRL_TRY_GOTO(
+      lrl_model_options_config(&m->cfg.common.model, lrl_tokenizer_info(m->tokenizer), &v));
   v.train_decoder = v.train_vision = v.train_projector = false;
   LRL_TRY_GOTO(lrl_ctx_init(&m->ctx, device, threads));
   LRL_TRY_GOTO(lrl_arena_init(&m->steps, "step memory", (size_t)256 << 30));

@@ -88,11 +88,13 @@ static int fx_teardown(void **state) {
 }
 
 static struct lrl_corpus_options fx_options(void) {
-  return (struct lrl_corpus_options){
-      .tokenizer = fx_tokenizer,
-      .chat = {LRL_CHAT_TRAINING, LRL_CHAT_REWARD, LRL_PACK_REWARD, 8192},
-      .images = &fx_images,
-      .check_data = true};
+  return (struct lrl_corpus_options){.tokenizer = fx_tokenizer,
+                                     .chat = {.mode = LRL_CHAT_TRAINING,
+                                              .suffix = LRL_CHAT_REWARD,
+                                              .pack = LRL_PACK_REWARD,
+                                              .max_length = 8192},
+                                     .images = &fx_images,
+                                     .check_data = true};
 }
 
 static inline struct lrl_corpus *fx_build(const char *path, const struct lrl_corpus_options *o) {

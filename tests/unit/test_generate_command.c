@@ -74,7 +74,7 @@ static bool save(const struct lrl_tokenizer *t, const char *name, enum lrl_vlm_h
   struct lrl_checkpoint *c;
   lrl_config_defaults(&table, &r);
   lrl_language_model_defaults(&o);
-  shrink(&r.model);
+  shrink(&r.common.model);
   shrink(&o);
   config = head == LRL_VLM_SCORE ? lrl_config_text(&table, &r) : lrl_language_model_config(&o);
   snprintf(path, sizeof path, "%s/%s", dir, name);

@@ -146,8 +146,7 @@ static void test_sharing(void **state) {
     const struct lrl_batch *t = &b.batch;
     assert_int_equal(lrl_layout_check(&t->layout), LRL_OK);
     assert_int_equal(t->n_seqs, mode == 1 ? 4 : 6);
-    assert_int_equal(t->n_tokens, lrl_batch_pair_cost(c, 0, mode != 1, mode == 2) +
-                                      lrl_batch_pair_cost(c, 12, mode != 1, mode == 2));
+    assert_int_equal(t->n_tokens, lrl_batch_pair_cost(&b, c, 0) + lrl_batch_pair_cost(&b, c, 12));
     assert_int_equal(t->n_tiles, mode == 2 ? 0 : 7);
     assert_int_equal(t->n_images, mode == 2 ? 0 : mode == 1 ? 2 : 1);
     int32_t seq = t->rejected_seq[0], last = t->rejected_last[0];

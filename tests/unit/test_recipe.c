@@ -108,10 +108,12 @@ static void test_official_values(void **state) {
     if (strstr(all, line) == NULL)
       fail_msg("the recipe does not say '%s'", lines[i]);
   }
-  assert_true(c->model.rms_norm_eps == 1e-5 && c->model.layer_norm_eps == 1e-5);
-  assert_true(c->model.initializer_range == 0.02 && c->model.plora_dropout == 0.05);
-  assert_true(c->lr == 1e-5 && c->warmup_ratio == 0.01 && c->weight_decay == 0.1);
-  assert_true(c->beta1 == 0.9 && c->beta2 == 0.95 && c->eps == 1e-8);
+  assert_true(c->common.model.rms_norm_eps == 1e-5 && c->common.model.layer_norm_eps == 1e-5);
+  assert_true(c->common.model.initializer_range == 0.02 && c->common.model.plora_dropout == 0.05);
+  assert_true(c->common.optim.lr == 1e-5 && c->common.optim.warmup_ratio == 0.01 &&
+              c->common.optim.weight_decay == 0.1);
+  assert_true(c->common.optim.beta1 == 0.9 && c->common.optim.beta2 == 0.95 &&
+              c->common.optim.eps == 1e-8);
   free(all);
   free(text);
   free(c);
@@ -131,7 +133,7 @@ static void test_official_size(void **state) {
   struct lrl_reward_config *c = load(source_path("configs/recipes/ixc2_5_reward_7b.yaml"));
   struct lrl_tokenizer_info info = {.n_vocab = 92544, .pad = 2};
   struct lrl_vlm_config m;
-  assert_int_equal(lrl_model_options_config(&c->model, &info, &m), LRL_OK);
+  assert_int_equal(lrl_model_options_config(&c->common.model, &info, &m), LRL_OK);
   struct lrl_param_set *params = calloc(1, sizeof *params);
   struct lrl_decoder d;
   struct lrl_vit v;

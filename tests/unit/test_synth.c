@@ -408,10 +408,12 @@ static void test_disjoint_splits(void **state) {
 
 static struct lrl_corpus *read_text_pairs(const char *path, const struct lrl_tokenizer *t) {
   const struct lrl_corpus_source source = {.path = path};
-  const struct lrl_corpus_options o = {
-      .tokenizer = t,
-      .chat = {LRL_CHAT_TRAINING, LRL_CHAT_REWARD, LRL_PACK_REWARD, 1024},
-      .check_data = true};
+  const struct lrl_corpus_options o = {.tokenizer = t,
+                                       .chat = {.mode = LRL_CHAT_TRAINING,
+                                                .suffix = LRL_CHAT_REWARD,
+                                                .pack = LRL_PACK_REWARD,
+                                                .max_length = 1024},
+                                       .check_data = true};
   struct lrl_corpus *c;
   ok(lrl_corpus_build(&source, 1, &o, &c));
   return c;

@@ -1,8 +1,7 @@
-/* Saving and resuming. A checkpoint holds "config" (text), "state" (JSON), "tokenizer" (the model
- * file), "model" (weights) and, unless train.save_optimizer is false, "optimizer". */
+/* Saving and resuming. A checkpoint holds "kind", "config" (text), "state" (JSON), "tokenizer" (the
+ * model file), "model" (weights) and, unless train.save_optimizer is false, "optimizer". */
 #include "kernels/log.h"
-#include "train/reward_model.h"
-#include "train/reward_trainer.h"
+#include "train/trainer.h"
 
 #include <inttypes.h>
 #include <omp.h>
@@ -10,25 +9,24 @@
 #include <string.h>
 
 /* 17 digits bring every f64 back exactly. */
-static char *state_text(struct lrl_reward_trainer *t) {
+static char *state_text(struct lrl_trainer *t) {
   int64_t values, timing;
   char fingerprint[32];
   lrl_metrics_position(&t->metrics, &values, &timing);
   snprintf(fingerprint, sizeof fingerprint, "%016" PRIx64, t->fingerprint);
   json_t *since = json_array();
-  for (int i = 0; i < LRL_TALLY_N; i++)
-    json_array_append_new(since, json_real(t->at.since.v[i]));
-  json_t *o =
-      json_pack("{ss sI sI sI sI sI sf so}", "data", fingerprint, "step", (json_int_t)t->at.step,
-                "metrics_bytes", (json_int_t)values, "timing_bytes", (json_int_t)timing, "skipped",
-                (json_int_t)t->at.skipped, "best_step", (json_int_t)t->at.best_step,
-                "best_accuracy", t->at.best_accuracy, "since", since);
+  for (int i = 0; i < t->kind->n_sums; i++)
+    json_array_append_new(since, json_real(t->at.sums[i]));
+  json_t *o = json_pack("{ss sI sI sI sI sI sf so}", "data", fingerprint, "step",
+                        (json_int_t)t->at.step, "metrics_bytes", (json_int_t)values, "timing_bytes",
+                        (json_int_t)timing, "skipped", (json_int_t)t->at.skipped, "best_step",
+                        (json_int_t)t->at.best_step, "best", t->at.best, "since", since);
   char *text = o == NULL ? NULL : json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(17));
   json_decref(o);
   return text;
 }
 
-static lrl_status write_parts(struct lrl_reward_trainer *t, struct lrl_checkpoint *c) {
+static lrl_status write_parts(struct lrl_trainer *t, struct lrl_checkpoint *c) {
   size_t n;
   const void *bytes = lrl_tokenizer_model_bytes(t->tokenizer, &n);
   char *text = state_text(t);
@@ -36,15 +34,15 @@ static lrl_status write_parts(struct lrl_reward_trainer *t, struct lrl_checkpoin
                                    : lrl_checkpoint_put_text(c, "state", text);
   free(text);
   LRL_TRY(status);
-  LRL_TRY(lrl_checkpoint_put_text(c, "kind", "reward"));
+  LRL_TRY(lrl_checkpoint_put_text(c, "kind", t->kind->saved));
   LRL_TRY(lrl_checkpoint_put_text(c, "config", t->run.config_text));
   LRL_TRY(lrl_checkpoint_put_blob(c, "tokenizer", bytes, n));
   LRL_TRY(lrl_checkpoint_put_params(c, "model", &t->model.params));
-  return t->cfg->save_optimizer ? lrl_checkpoint_put_optimizer(c, "optimizer", &t->optimizer)
-                                : LRL_OK;
+  return t->o->save_optimizer ? lrl_checkpoint_put_optimizer(c, "optimizer", &t->optimizer)
+                              : LRL_OK;
 }
 
-lrl_status lrl_reward_save(struct lrl_reward_trainer *t) {
+lrl_status lrl_trainer_save(struct lrl_trainer *t) {
   char path[LRL_OPTION_TEXT + 96];
   struct lrl_checkpoint *c;
   double t0 = omp_get_wtime();
@@ -57,7 +55,7 @@ lrl_status lrl_reward_save(struct lrl_reward_trainer *t) {
   }
   LRL_TRY(lrl_checkpoint_commit(c));
   if (lrl_comm_rank(t->comm) == 0)
-    s = lrl_checkpoint_rotate(t->run.checkpoints, t->cfg->run.keep_last, t->at.best_step);
+    s = lrl_checkpoint_rotate(t->run.checkpoints, t->o->run.keep_last, t->at.best_step);
   LRL_TRY(lrl_comm_agree(t->comm, s));
   lrl_metrics_clear_line(&t->metrics);
   lrl_log(LRL_LOG_INFO, "train", "saved %s in %.1f s", path, omp_get_wtime() - t0);
@@ -67,23 +65,22 @@ lrl_status lrl_reward_save(struct lrl_reward_trainer *t) {
 
 /* ---- resuming ---- */
 
-static lrl_status read_state(struct lrl_reward_trainer *t, const char *text, int64_t *values_bytes,
+static lrl_status read_state(struct lrl_trainer *t, const char *text, int64_t *values_bytes,
                              int64_t *timing_bytes) {
   json_error_t e;
   json_int_t step, values, timing, skipped, best_step;
   const char *data;
   json_t *since, *o = json_loads(text, 0, &e);
-  bool ok =
-      o != NULL &&
-      json_unpack(o, "{ss sI sI sI sI sI sF so}", "data", &data, "step", &step, "metrics_bytes",
-                  &values, "timing_bytes", &timing, "skipped", &skipped, "best_step", &best_step,
-                  "best_accuracy", &t->at.best_accuracy, "since", &since) == 0 &&
-      json_array_size(since) == LRL_TALLY_N;
+  bool ok = o != NULL &&
+            json_unpack(o, "{ss sI sI sI sI sI sF so}", "data", &data, "step", &step,
+                        "metrics_bytes", &values, "timing_bytes", &timing, "skipped", &skipped,
+                        "best_step", &best_step, "best", &t->at.best, "since", &since) == 0 &&
+            json_array_size(since) == (size_t)t->kind->n_sums;
   lrl_status s = LRL_OK;
   char now[32];
   snprintf(now, sizeof now, "%016" PRIx64, t->fingerprint);
   if (!ok)
-    s = LRL_FAIL(LRL_ERR_FORMAT, "%s holds no state of a reward run", t->run.resume);
+    s = LRL_FAIL(LRL_ERR_FORMAT, "%s holds no state of a %s run", t->run.resume, t->kind->name);
   else if (strcmp(data, now) != 0)
     s = LRL_FAIL(LRL_ERR_ARG, "%s was made with other training data; its order cannot go on",
                  t->run.resume);
@@ -93,19 +90,20 @@ static lrl_status read_state(struct lrl_reward_trainer *t, const char *text, int
     t->at.best_step = best_step;
     *values_bytes = values;
     *timing_bytes = timing;
-    for (size_t i = 0; i < LRL_TALLY_N; i++)
-      t->at.since.v[i] = json_number_value(json_array_get(since, i));
+    for (size_t i = 0; i < json_array_size(since); i++)
+      t->at.sums[i] = json_number_value(json_array_get(since, i));
   }
   json_decref(o);
   return s;
 }
 
-static lrl_status check_kind(struct lrl_checkpoint *c, const char *path) {
+static lrl_status check_kind(const struct lrl_trainer *t, struct lrl_checkpoint *c) {
   char *kind = NULL;
   LRL_TRY(lrl_checkpoint_get_text(c, "kind", &kind));
-  bool ok = strcmp(kind, "reward") == 0;
+  bool ok = strcmp(kind, t->kind->saved) == 0;
   free(kind);
-  return ok ? LRL_OK : LRL_FAIL(LRL_ERR_FORMAT, "%s is not a reward model", path);
+  return ok ? LRL_OK
+            : LRL_FAIL(LRL_ERR_FORMAT, "%s is not a %s model", t->run.resume, t->kind->saved);
 }
 
 /* Settings that may change between a run and its continuation: they change speed, memory or where
@@ -130,14 +128,13 @@ static const char *const free_keys[] = {"train.output_dir",
                                         "model.tokenizer",
                                         NULL};
 
-lrl_status lrl_reward_resume(struct lrl_reward_trainer *t, int64_t *values_bytes,
-                             int64_t *timing_bytes) {
+lrl_status lrl_trainer_resume(struct lrl_trainer *t, int64_t *values_bytes, int64_t *timing_bytes) {
   struct lrl_checkpoint *c;
   char *config = NULL, *state = NULL;
   bool whole;
   lrl_status status;
   LRL_TRY(lrl_checkpoint_open(t->run.resume, t->comm, &c));
-  LRL_TRY_GOTO(check_kind(c, t->run.resume));
+  LRL_TRY_GOTO(check_kind(t, c));
   LRL_TRY_GOTO(lrl_checkpoint_get_text(c, "config", &config));
   LRL_TRY_GOTO(lrl_run_check_config(&t->run, config, free_keys));
   LRL_TRY_GOTO(lrl_checkpoint_get_text(c, "state", &state));
@@ -159,12 +156,12 @@ done:
   return status;
 }
 
-lrl_status lrl_reward_init_from(struct lrl_reward_trainer *t) {
+lrl_status lrl_trainer_init_from(struct lrl_trainer *t) {
   struct lrl_checkpoint *c;
   char path[LRL_OPTION_TEXT + 96];
-  LRL_TRY(lrl_checkpoint_find(t->cfg->init_from, path, sizeof path));
+  LRL_TRY(lrl_checkpoint_find(t->o->init_from, path, sizeof path));
   LRL_TRY(lrl_checkpoint_open(path, t->comm, &c));
-  lrl_status s = lrl_checkpoint_get_params(c, "model", &t->model.params);
+  lrl_status s = lrl_checkpoint_get_weights(c, "model", &t->model.params);
   lrl_checkpoint_close(c);
   return s;
 }

@@ -1,0 +1,77 @@
+/* `laurel reward CONFIG.yaml key=value ...`. */
+#include "train/reward.h"
+
+#include "kernels/log.h"
+#include "launch/commands.h"
+#include "launch/config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* "--resume auto" is short for train.resume=auto. */
+static lrl_status override(const struct lrl_option_table *t, void *cfg, int argc, char **argv,
+                           int *i) {
+  if (strcmp(argv[*i], "--resume") != 0)
+    return lrl_config_override(t, cfg, argv[*i]);
+  if (++*i == argc)
+    return LRL_FAIL(LRL_ERR_ARG, "--resume needs \"auto\" or a checkpoint");
+  return lrl_config_set(t, cfg, "train.resume", argv[*i], "command line");
+}
+
+static lrl_status read_config(const struct lrl_option_table *t, void *cfg, int argc, char **argv) {
+  lrl_config_defaults(t, cfg);
+  int first = strchr(argv[0], '=') == NULL && argv[0][0] != '-';
+  if (first == 1)
+    LRL_TRY(lrl_config_load(t, cfg, argv[0]));
+  for (int i = first; i < argc; i++)
+    LRL_TRY(override(t, cfg, argc, argv, &i));
+  return LRL_OK;
+}
+
+/* A command that trains: its table describes *cfg. */
+struct command {
+  const char *name;
+  struct lrl_option_table table;
+  void *cfg;
+  lrl_status (*train)(const void *cfg, struct lrl_comm *comm, const char *config_text);
+};
+
+static int run(const struct command *k, int argc, char **argv) {
+  char usage[160];
+  snprintf(usage, sizeof usage,
+           "usage: laurel %s CONFIG.yaml [key=value ...] [--resume auto|CHECKPOINT]\n", k->name);
+  if (argc == 0) {
+    fprintf(stderr, "%s\"laurel %s --help\" lists every key with its default\n", usage, k->name);
+    return 2;
+  }
+  if (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0) {
+    printf("%s\n", usage);
+    lrl_config_help(&k->table, stdout);
+    return 0;
+  }
+  struct lrl_comm *comm = NULL;
+  char *text = NULL;
+  lrl_status s = lrl_comm_create(&comm);
+  int rank = lrl_comm_rank(comm);
+  lrl_log_setup(LRL_LOG_INFO, rank, lrl_comm_size(comm));
+  if (s == LRL_OK)
+    s = read_config(&k->table, k->cfg, argc, argv);
+  if (s == LRL_OK && (text = lrl_config_text(&k->table, k->cfg)) == NULL)
+    s = LRL_FAIL(LRL_ERR_MEMORY, "no memory for the config");
+  if (s == LRL_OK)
+    s = k->train(k->cfg, comm, text);
+  free(text);
+  if (s != LRL_OK && rank == 0)
+    fprintf(stderr, "laurel %s: %s\n", k->name, lrl_last_error());
+  lrl_comm_destroy(comm);
+  return s == LRL_OK ? 0 : 1;
+}
+
+static lrl_status train_reward(const void *cfg, struct lrl_comm *comm, const char *text) {
+  return lrl_reward_train(cfg, comm, text);
+}
+int lrl_command_reward(int argc, char **argv) {
+  static struct lrl_reward_config cfg; /* large */
+  const struct lrl_option_table table = {lrl_reward_options, lrl_n_reward_options};
+  return run(&(struct command){"reward", table, &cfg, train_reward}, argc, argv);
+}
