@@ -11,6 +11,7 @@ static const struct {
   int (*run)(int argc, char **argv);
 } commands[] = {
     {"reward", "train a Bradley-Terry reward model on preference pairs", lrl_command_reward},
+    {"sft", "fine-tune a language model on answers or texts", lrl_command_sft},
     {"score", "score, compare or rank chats with a trained reward model", lrl_command_score},
     {"generate", "sample answers; best-of-N with a reward model", lrl_command_generate},
     {"convert", "checkpoints of other programs to Laurel's", lrl_command_convert},

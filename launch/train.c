@@ -1,5 +1,6 @@
-/* `laurel reward CONFIG.yaml key=value ...`. */
+/* `laurel reward CONFIG.yaml key=value ...`, and `laurel sft` likewise. */
 #include "train/reward.h"
+#include "train/sft.h"
 
 #include "kernels/log.h"
 #include "launch/commands.h"
@@ -74,4 +75,13 @@ int lrl_command_reward(int argc, char **argv) {
   static struct lrl_reward_config cfg; /* large */
   const struct lrl_option_table table = {lrl_reward_options, lrl_n_reward_options};
   return run(&(struct command){"reward", table, &cfg, train_reward}, argc, argv);
+}
+
+static lrl_status train_sft(const void *cfg, struct lrl_comm *comm, const char *text) {
+  return lrl_sft_train(cfg, comm, text);
+}
+int lrl_command_sft(int argc, char **argv) {
+  static struct lrl_sft_config cfg;
+  const struct lrl_option_table table = {lrl_sft_options, lrl_n_sft_options};
+  return run(&(struct command){"sft", table, &cfg, train_sft}, argc, argv);
 }

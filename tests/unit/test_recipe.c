@@ -3,6 +3,7 @@
 #include "launch/config.h"
 #include "model/param_build.h"
 #include "train/reward_config.h"
+#include "train/sft.h"
 
 #include <glob.h>
 #include <setjmp.h>
@@ -31,6 +32,16 @@ static struct lrl_reward_config *load(const char *path) {
   if (lrl_config_load(&t, c, path) != LRL_OK)
     fail_msg("%s", lrl_last_error());
   return c;
+}
+
+static void test_sft_config_loads(void **state) {
+  (void)state;
+  const struct lrl_option_table t = {lrl_sft_options, lrl_n_sft_options};
+  struct lrl_sft_config *c = malloc(sizeof *c);
+  assert_non_null(c);
+  lrl_config_defaults(&t, c);
+  assert_int_equal(lrl_config_load(&t, c, source_path("configs/text_sft.yaml")), LRL_OK);
+  free(c);
 }
 
 static void test_every_config_loads(void **state) {
@@ -160,6 +171,7 @@ static void test_official_size(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_every_config_loads),
+      cmocka_unit_test(test_sft_config_loads),
       cmocka_unit_test(test_official_values),
       cmocka_unit_test(test_official_size),
   };
