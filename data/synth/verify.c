@@ -143,7 +143,7 @@ static const struct {
               {"objects", check_objects},
               {"format", check_format}};
 
-lrl_status lrl_synth_verify(const char *gold, const char *reply, double *reward) {
+lrl_status lrl_synth_verify(const char *gold, const char *reply, bool ended, double *reward) {
   json_error_t e;
   json_t *g = json_loads(gold, 0, &e);
   if (g == NULL)
@@ -158,7 +158,7 @@ lrl_status lrl_synth_verify(const char *gold, const char *reply, double *reward)
   lrl_status status =
       known ? LRL_OK
             : LRL_FAIL(LRL_ERR_FORMAT, "a gold record has the unknown check '%.40s'", name);
-  if (known && count_words(reply) > MOST_WORDS && *reward > 0.5)
+  if (known && (!ended || count_words(reply) > MOST_WORDS) && *reward > 0.5)
     *reward = 0.5;
   json_decref(g);
   return status;

@@ -9,7 +9,7 @@
  *   objects  right objects of "present" named (at most "need") minus objects named that are not
  *            there, over "need"; never below 0
  *   format   half for naming "topic", half for following "rule"
- * A reply of more than 40 words gets at most half: rambling is not an answer. LRL_ERR_FORMAT for a
- * record of another form. */
-lrl_status lrl_synth_verify(const char *gold, const char *reply, double *reward);
+ * A reply of more than 40 words gets at most half: rambling is not an answer. So does one that was
+ * cut off (ended false): it did not stop by itself. LRL_ERR_FORMAT for a record of another form. */
+lrl_status lrl_synth_verify(const char *gold, const char *reply, bool ended, double *reward);
 #endif

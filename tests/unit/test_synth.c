@@ -165,7 +165,7 @@ static void test_pictures(void **state) {
 static double verify(const struct lrl_synth_item *item, const char *reply) {
   char *gold = json_dumps(item->gold, 0);
   double reward = -1;
-  ok(lrl_synth_verify(gold, reply, &reward));
+  ok(lrl_synth_verify(gold, reply, true, &reward));
   free(gold);
   return reward;
 }
@@ -196,7 +196,7 @@ static void test_verdicts(void **state) {
 
 static void expect(const char *gold, const char *reply, double want) {
   double reward = -1;
-  ok(lrl_synth_verify(gold, reply, &reward));
+  ok(lrl_synth_verify(gold, reply, true, &reward));
   if (fabs(reward - want) > 1e-12)
     fail_msg("%s for \"%s\": %g, not %g", gold, reply, reward, want);
 }
@@ -218,6 +218,11 @@ static void test_verify_rules(void **state) {
   for (int i = 0; i < 45; i++)
     strcat(many, " and so");
   expect(choice, many, 0.5);
+  double cut_off = -1;
+  ok(lrl_synth_verify(choice, "red", false, &cut_off));
+  assert_true(cut_off == 0.5);
+  ok(lrl_synth_verify(choice, "blue", false, &cut_off));
+  assert_true(cut_off == 0);
   const char *objects =
       "{\"check\": \"objects\", \"present\": [\"red circle\", \"blue star\"], \"need\": 2}";
   expect(objects, "a red circle and a blue star", 1);
@@ -245,11 +250,11 @@ static void test_verify_rules(void **state) {
     expect(gold, rules[i].bad, 0.5);
   }
   double reward;
-  assert_int_equal(lrl_synth_verify("{\"check\": \"taste\"}", "x", &reward), LRL_ERR_FORMAT);
+  assert_int_equal(lrl_synth_verify("{\"check\": \"taste\"}", "x", true, &reward), LRL_ERR_FORMAT);
   lrl_error_clear();
-  assert_int_equal(lrl_synth_verify("{", "x", &reward), LRL_ERR_FORMAT);
+  assert_int_equal(lrl_synth_verify("{", "x", true, &reward), LRL_ERR_FORMAT);
   lrl_error_clear();
-  assert_int_equal(lrl_synth_verify("[]", "x", &reward), LRL_ERR_FORMAT);
+  assert_int_equal(lrl_synth_verify("[]", "x", true, &reward), LRL_ERR_FORMAT);
   lrl_error_clear();
 }
 
