@@ -43,7 +43,7 @@ struct generate_bench {
   struct lrl_param_set params;
   struct lrl_decoder decoder;
   struct lrl_lm lm;
-  double read_bytes_s;
+  struct lrl_bench_peaks peaks;
 };
 
 static lrl_status setup(struct generate_bench *b) {
@@ -73,35 +73,6 @@ static lrl_status setup(struct generate_bench *b) {
   LRL_TRY(lrl_param_set_alloc(&b->params, &b->weights));
   b->lm = (struct lrl_lm){&b->decoder, &b->params.units[head], 0};
   return lrl_param_set_init(&b->params, 1);
-}
-
-/* Best rate at which all threads together add up half a GiB: bytes a second. */
-static lrl_status read_bandwidth(struct generate_bench *b) {
-  enum { LANES = 8, UNROLL = 8 };
-  typedef uint64_t vec __attribute__((vector_size(LANES * 8)));
-  const int64_t n = (int64_t)1 << 29, each = n / (int64_t)sizeof(vec) / UNROLL;
-  const size_t mark = lrl_arena_mark(&b->steps);
-  vec *x = lrl_arena_alloc(&b->steps, (size_t)n);
-  if (x == NULL)
-    return LRL_ERR_MEMORY;
-  memset(x, 1, (size_t)n);
-  volatile uint64_t sink = 0;
-  for (int run = 0; run < 6; run++) {
-    uint64_t total = 0;
-    const double t0 = omp_get_wtime();
-#pragma omp parallel for num_threads(b->ctx.n_threads) reduction(+ : total) schedule(static)
-    for (int64_t i = 0; i < each; i++) {
-      vec sum = x[i * UNROLL];
-      for (int k = 1; k < UNROLL; k++)
-        sum += x[i * UNROLL + k];
-      total += sum[0] + sum[LANES - 1];
-    }
-    const double rate = (double)n / (omp_get_wtime() - t0);
-    sink = sink + total;
-    b->read_bytes_s = rate > b->read_bytes_s ? rate : b->read_bytes_s;
-  }
-  lrl_arena_reset(&b->steps, mark);
-  return LRL_OK;
 }
 
 /* When every sample has its first token, decoding alone remains. */
@@ -169,7 +140,7 @@ static lrl_status measure(struct generate_bench *b, int64_t batch) {
         weights += (double)(b->params.units[u].n * lrl_dtype_bytes(b->params.units[u].dtype));
     qsort(seconds, (size_t)c->repeats, sizeof *seconds, lrl_bench_by_value);
     const double steps = (double)(c->tokens - 1), best = seconds[0] / steps,
-                 median = seconds[c->repeats / 2] / steps, floor = weights / b->read_bytes_s;
+                 median = seconds[c->repeats / 2] / steps, floor = weights / b->peaks.read;
     printf("%5lld %12.0f %12.0f %12.0f %10.3f %10.3f %9.1f %9.1f%%\n", (long long)batch,
            (double)(batch * c->prompt) / best_prefill, (double)batch / best, (double)batch / median,
            best * 1e3, floor * 1e3, weights / best / 1e9, 100 * floor / best);
@@ -180,8 +151,9 @@ static lrl_status measure(struct generate_bench *b, int64_t batch) {
 
 static lrl_status run(struct generate_bench *b) {
   LRL_TRY(setup(b));
-  LRL_TRY(read_bandwidth(b));
-  printf("measured read bandwidth %.1f GB/s, %d threads, %s\n", b->read_bytes_s / 1e9,
+  for (int i = 0; i < 3; i++)
+    LRL_TRY(lrl_bench_probe_memory(&b->peaks, b->ctx.n_threads, &b->steps, (size_t)512 << 20));
+  printf("measured read bandwidth %.1f GB/s, %d threads, %s\n", b->peaks.read / 1e9,
          b->ctx.n_threads, b->cfg.dtype == 0 ? "f32" : "bf16");
   printf("%5s %12s %12s %12s %10s %10s %9s %10s\n", "batch", "prefill t/s", "decode t/s", "median",
          "ms/step", "floor ms", "GB/s", "of read");

@@ -1,5 +1,8 @@
 #include "launch/bench_parts.h"
 
+#include "kernels/cpu_peak.h"
+
+#include <omp.h>
 #include <string.h>
 
 bool lrl_bench_help(const char *part, const struct lrl_option_table *table, int argc, char **argv) {
@@ -21,4 +24,50 @@ lrl_status lrl_bench_options(const struct lrl_option_table *table, void *out, in
 int lrl_bench_by_value(const void *a, const void *b) {
   const double x = *(const double *)a, y = *(const double *)b;
   return x < y ? -1 : x > y;
+}
+
+static void raise(double *to, double x) { *to = x > *to ? x : *to; }
+
+void lrl_bench_probe_flops(struct lrl_bench_peaks *p, lrl_dtype t, int n_threads) {
+  raise(&p->flops[t == LRL_BF16], lrl_cpu_peak(t == LRL_BF16, n_threads));
+}
+
+enum { LINE = 8 }; /* words of a cache line */
+typedef uint64_t line __attribute__((vector_size(LINE * 8)));
+
+static uint64_t read_all(const line *x, int64_t n, int n_threads) {
+  uint64_t total = 0;
+#pragma omp parallel for num_threads(n_threads) reduction(+ : total) schedule(static)
+  for (int64_t i = 0; i < n / LINE; i++) {
+    line sum = x[i * LINE];
+    for (int k = 1; k < LINE; k++)
+      sum += x[i * LINE + k];
+    total += sum[0] + sum[LINE - 1];
+  }
+  return total;
+}
+static void update_all(line *x, int64_t n, int n_threads) {
+#pragma omp parallel for num_threads(n_threads) schedule(static)
+  for (int64_t i = 0; i < n; i++)
+    x[i] += 1;
+}
+
+lrl_status lrl_bench_probe_memory(struct lrl_bench_peaks *p, int n_threads, struct lrl_arena *arena,
+                                  size_t bytes) {
+  const size_t mark = lrl_arena_mark(arena);
+  const int64_t n = (int64_t)(bytes / sizeof(line));
+  line *x = lrl_arena_alloc(arena, bytes);
+  if (x == NULL)
+    return LRL_ERR_MEMORY;
+  volatile uint64_t sink = 0;
+  for (int run = 0; run < 2; run++) {
+    double t0 = omp_get_wtime();
+    update_all(x, n, n_threads);
+    raise(&p->update, 2 * (double)bytes / (omp_get_wtime() - t0));
+    t0 = omp_get_wtime();
+    sink = sink + read_all(x, n, n_threads);
+    raise(&p->read, (double)bytes / (omp_get_wtime() - t0));
+  }
+  lrl_arena_reset(arena, mark);
+  return LRL_OK;
 }

@@ -1,9 +1,13 @@
-/* The parts of `laurel bench` behind a word of their own, and what they share. */
+/* The parts of `laurel bench`, each behind a word of its own, and what they share. */
 #ifndef LRL_BENCH_PARTS_H
 #define LRL_BENCH_PARTS_H
+#include "kernels/backend.h"
 #include "launch/config.h"
 
 /* As the commands of launch/commands.h. */
+int lrl_bench_ops(int argc, char **argv);
+int lrl_bench_step(int argc, char **argv);
+int lrl_bench_prefix(int argc, char **argv);
 int lrl_bench_comm(int argc, char **argv);
 int lrl_bench_checkpoint(int argc, char **argv);
 int lrl_bench_generate(int argc, char **argv);
@@ -14,4 +18,15 @@ bool lrl_bench_help(const char *part, const struct lrl_option_table *table, int 
 lrl_status lrl_bench_options(const struct lrl_option_table *table, void *out, int argc,
                              char **argv);
 int lrl_bench_by_value(const void *a, const void *b); /* doubles, for qsort */
+
+/* What the machine can do: the best that any probe of this run saw. Probe between measurements, so
+ * that what slows them slows the yardstick too. */
+struct lrl_bench_peaks {
+  double flops[2];     /* flop/s, f32 and bf16 (lrl_cpu_peak) */
+  double read, update; /* bytes/s of reading memory; of reading and writing it in place */
+};
+void lrl_bench_probe_flops(struct lrl_bench_peaks *p, lrl_dtype t, int n_threads);
+/* Streams through as many bytes of the arena; far more than the caches hold is 512 MiB. */
+lrl_status lrl_bench_probe_memory(struct lrl_bench_peaks *p, int n_threads, struct lrl_arena *arena,
+                                  size_t bytes);
 #endif

@@ -17,7 +17,7 @@ static const struct {
     {"convert", "checkpoints of other programs to Laurel's", lrl_command_convert},
     {"data", "write a synthetic corpus; pack and inspect preference data", lrl_command_data},
     {"doctor", "what this machine and this build can do", lrl_command_doctor},
-    {"bench", "time a training step against the machine's measured peak", lrl_command_bench},
+    {"bench", "time ops and training steps against the machine's measured peak", lrl_command_bench},
 };
 enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
 

@@ -1,0 +1,141 @@
+/* `laurel bench ops`: every op of the op table against what the machine can do in the same run. */
+#include "launch/bench_ops.h"
+
+#include "train/option_rows.h"
+
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct ops_config {
+  char only[LRL_OPTION_TEXT];
+  double seconds;
+  int64_t threads, shrink;
+};
+#define AT(f) offsetof(struct ops_config, f)
+static const struct lrl_option options[] = {
+    LRL_ROW_TEXT("only", AT(only), "", "rows whose name has this in it; empty: all"),
+    LRL_ROW_NUM("seconds", AT(seconds), "0.15", 0, 3600, "to spend on a row; at least 3 calls"),
+    LRL_ROW_INT("threads", AT(threads), "0", 0, 1024, "", "0: as many as the machine has"),
+    LRL_ROW_INT("shrink", AT(shrink), "1", 1, 65536, "", "divides the first size of every row"),
+};
+static const struct lrl_option_table table = {options, sizeof options / sizeof options[0]};
+
+struct ops_bench {
+  struct ops_config cfg;
+  struct lrl_ctx ctx;
+  struct lrl_arena memory;
+  struct lrl_bench_peaks peaks;
+  int n_below; /* rows below their threshold */
+  struct lrl_bench_op op;
+};
+
+bool lrl_bench_more(struct lrl_bench_op *op) {
+  const double now = omp_get_wtime();
+  if (op->n >= 0) {
+    op->seconds[op->n] = now - op->started;
+    op->total += now - op->started;
+  }
+  op->n++;
+  if (op->n == LRL_BENCH_RUNS || (op->n >= 3 && op->total >= op->budget))
+    return false;
+  op->started = omp_get_wtime();
+  return true;
+}
+
+static void print(struct ops_bench *b, const struct lrl_bench_row *row) {
+  struct lrl_bench_op *op = &b->op;
+  const bool flops = op->unit == LRL_BENCH_FLOPS;
+  const double peak = flops                          ? b->peaks.flops[op->dtype == LRL_BF16]
+                      : op->unit == LRL_BENCH_UPDATE ? b->peaks.update
+                                                     : b->peaks.read;
+  qsort(op->seconds, (size_t)op->n, sizeof op->seconds[0], lrl_bench_by_value);
+  const double best = op->seconds[0], ratio = 100 * op->work / best / peak;
+  const int want = row->want[op->dtype == LRL_BF16];
+  char sizes[64], name[64], asked[32] = "";
+  int n = snprintf(sizes, sizeof sizes, "%lld", (long long)op->a);
+  if (op->b > 0)
+    n += snprintf(sizes + n, sizeof sizes - (size_t)n, " x %lld", (long long)op->b);
+  if (op->c > 0)
+    snprintf(sizes + n, sizeof sizes - (size_t)n, " x %lld", (long long)op->c);
+  snprintf(name, sizeof name, "%s %s", row->op, row->what);
+  if (want > 0)
+    snprintf(asked, sizeof asked, ">= %d%%%s", want, ratio < want ? "  below" : "");
+  b->n_below += want > 0 && ratio < want;
+  printf("%-30s %-21s %-4s %9.3f %9.3f %8.1f %s %6.1f%%  %s\n", name, sizes,
+         op->dtype == LRL_BF16 ? "bf16" : "f32", best * 1e3, op->seconds[op->n / 2] * 1e3,
+         op->work / best / 1e9, flops ? "GF/s" : "GB/s", ratio, asked);
+  fflush(stdout);
+}
+
+static lrl_status measure(struct ops_bench *b, const struct lrl_bench_row *row, lrl_dtype dtype) {
+  const uint64_t version = b->op.version + 1;
+  b->op = (struct lrl_bench_op){.ctx = &b->ctx,
+                                .memory = &b->memory,
+                                .dtype = dtype,
+                                .a = row->a > b->cfg.shrink ? row->a / b->cfg.shrink : 1,
+                                .b = row->b,
+                                .c = row->c,
+                                .budget = b->cfg.seconds,
+                                .version = version,
+                                .n = -2};
+  lrl_status s = row->run(&b->op);
+  lrl_arena_reset(&b->memory, 0);
+  LRL_TRY(s);
+  if (b->op.unit == LRL_BENCH_FLOPS)
+    lrl_bench_probe_flops(&b->peaks, dtype, b->ctx.n_threads);
+  print(b, row);
+  return LRL_OK;
+}
+
+static lrl_status run(struct ops_bench *b) {
+  LRL_TRY(lrl_ctx_init(&b->ctx, "cpu", (int)b->cfg.threads));
+  LRL_TRY(lrl_arena_init(&b->memory, "operands", (size_t)64 << 30));
+  for (int i = 0; i < 5; i++) {
+    lrl_bench_probe_flops(&b->peaks, LRL_F32, b->ctx.n_threads);
+    lrl_bench_probe_flops(&b->peaks, LRL_BF16, b->ctx.n_threads);
+    if (i < 2)
+      LRL_TRY(lrl_bench_probe_memory(&b->peaks, b->ctx.n_threads, &b->memory,
+                                     ((size_t)512 << 20) / (size_t)b->cfg.shrink));
+  }
+  printf(
+      "%d threads, %s; measured peaks: f32 %.1f and bf16 %.1f GFLOP/s (%s), memory read %.1f and "
+      "updated in place %.1f GB/s\n",
+      b->ctx.n_threads, lrl_cpu_isa(), b->peaks.flops[0] / 1e9, b->peaks.flops[1] / 1e9,
+      lrl_cpu_has_bf16() ? "in hardware" : "bf16 emulated in f32", b->peaks.read / 1e9,
+      b->peaks.update / 1e9);
+  printf("%-30s %-21s %-4s %9s %9s %13s %7s  %s\n", "op", "sizes", "type", "best ms", "median",
+         "rate", "of peak", "threshold");
+  const char *only = b->cfg.only;
+  for (int i = 0; i < lrl_bench_n_rows; i++) {
+    const struct lrl_bench_row *row = &lrl_bench_rows[i];
+    if (strstr(row->op, only) == NULL && strstr(row->what, only) == NULL)
+      continue;
+    LRL_TRY(measure(b, row, LRL_F32));
+    if (!row->f32_only)
+      LRL_TRY(measure(b, row, LRL_BF16));
+  }
+  if (b->op.version == 0)
+    return LRL_FAIL(LRL_ERR_ARG, "no op has \"%s\" in its name", only);
+  if (b->n_below > 0)
+    printf("%d rows are below their threshold; a busy machine does that too\n", b->n_below);
+  return LRL_OK;
+}
+
+int lrl_bench_ops(int argc, char **argv) {
+  if (lrl_bench_help("ops", &table, argc, argv))
+    return 0;
+  struct ops_bench *b = calloc(1, sizeof *b);
+  if (b == NULL)
+    return 1;
+  lrl_status s = lrl_bench_options(&table, &b->cfg, argc, argv);
+  if (s == LRL_OK)
+    s = run(b);
+  if (s != LRL_OK)
+    fprintf(stderr, "laurel bench ops: %s\n", lrl_last_error());
+  lrl_arena_free(&b->memory);
+  if (b->ctx.backend != NULL)
+    lrl_ctx_free(&b->ctx);
+  free(b);
+  return s == LRL_OK ? 0 : 1;
+}

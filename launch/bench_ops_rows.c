@@ -1,0 +1,521 @@
+/* What `laurel bench ops` measures: a case for each op of kernels/ops.h and the table of sizes.
+ * Bytes are those that a call must move: each input read once, each output written once, what is
+ * accumulated into both. */
+#include "launch/bench_ops.h"
+
+#include "model/nn.h"
+#include "model/param_build.h"
+
+#include <string.h>
+
+/* ---- operands ---- */
+
+static void *raw(struct lrl_bench_op *o, lrl_dtype t, int64_t n) {
+  return lrl_arena_alloc(o->memory, (size_t)(n * lrl_dtype_bytes(t)));
+}
+/* Numbers in [-1, 1). */
+static void *in(struct lrl_bench_op *o, lrl_dtype t, int64_t n) {
+  void *p = raw(o, t, n);
+#pragma omp parallel for num_threads(o->ctx->n_threads) schedule(static) if (p != NULL)
+  for (int64_t i = 0; i < (p == NULL ? 0 : n); i++) {
+    const uint32_t h = (uint32_t)i * 2654435761u;
+    const float x = (float)(int32_t)(h ^ h >> 15) * 0x1p-31f;
+    if (t == LRL_BF16)
+      ((uint16_t *)p)[i] = lrl_f32_to_bf16(x);
+    else
+      ((float *)p)[i] = x;
+  }
+  return p;
+}
+static void *zeros(struct lrl_bench_op *o, lrl_dtype t, int64_t n) {
+  void *p = raw(o, t, n);
+  return p == NULL ? NULL : memset(p, 0, (size_t)(n * lrl_dtype_bytes(t)));
+}
+/* 0, step, 2 step, ... modulo n */
+static int32_t *indices(struct lrl_bench_op *o, int64_t count, int64_t n, int64_t step) {
+  int32_t *p = raw(o, LRL_I32, count);
+  for (int64_t i = 0; p != NULL && i < count; i++)
+    p[i] = (int32_t)(i * step % n);
+  return p;
+}
+/* Sequences of equal length. */
+static const struct lrl_layout *layout(struct lrl_bench_op *o, int64_t n_seqs, int64_t length) {
+  struct lrl_layout *l = lrl_arena_alloc(o->memory, sizeof *l);
+  int32_t *start = raw(o, LRL_I32, n_seqs), *len = raw(o, LRL_I32, n_seqs);
+  if (l == NULL || start == NULL || len == NULL)
+    return NULL;
+  for (int64_t s = 0; s < n_seqs; s++) {
+    start[s] = (int32_t)(s * length);
+    len[s] = (int32_t)length;
+  }
+  *l = (struct lrl_layout){
+      .n_tokens = n_seqs * length, .n_seqs = n_seqs, .start = start, .length = len};
+  return l;
+}
+
+#define CASE(name) static lrl_status name(struct lrl_bench_op *o)
+#define CALLS(name, ...)                                                                           \
+  do {                                                                                             \
+    const struct lrl_##name##_args args_ = {__VA_ARGS__};                                          \
+    while (lrl_bench_more(o))                                                                      \
+      LRL_TRY(lrl_##name(o->ctx, &args_));                                                         \
+    return LRL_OK;                                                                                 \
+  } while (0)
+#define IN(n) in(o, o->dtype, (n))
+#define OUT(n) raw(o, o->dtype, (n))
+#define F32_IN(n) in(o, LRL_F32, (n))
+#define F32_OUT(n) raw(o, LRL_F32, (n))
+#define F32_ACC(n) zeros(o, LRL_F32, (n))
+#define F64_OUT(n) raw(o, LRL_F64, (n))
+
+static void flops(struct lrl_bench_op *o, double n) {
+  o->unit = LRL_BENCH_FLOPS;
+  o->work = n;
+}
+/* n elements of the row's type and n_f32 floats are moved. */
+static void moves(struct lrl_bench_op *o, enum lrl_bench_unit unit, int64_t n, int64_t n_f32) {
+  o->unit = unit;
+  o->work = (double)(n * lrl_dtype_bytes(o->dtype) + 4 * n_f32);
+}
+#define READS(n, n_f32) moves(o, LRL_BENCH_READ, (n), (n_f32))
+#define UPDATES(n, n_f32) moves(o, LRL_BENCH_UPDATE, (n), (n_f32))
+
+/* ---- matrix products: a tokens, b inputs, c outputs of a linear ---- */
+
+CASE(gemm_forward) {
+  flops(o, 2.0 * (double)o->a * (double)o->b * (double)o->c);
+  CALLS(gemm, .m = o->a, .n = o->c, .k = o->b, .trans_b = true, .dtype = o->dtype,
+        .c_dtype = o->dtype, .a = IN(o->a * o->b), .b = IN(o->b * o->c), .ld_a = o->b, .ld_b = o->b,
+        .ld_c = o->c, .c = OUT(o->a * o->c), .b_version = o->version);
+}
+CASE(gemm_bwd_data) {
+  flops(o, 2.0 * (double)o->a * (double)o->b * (double)o->c);
+  CALLS(gemm, .m = o->a, .n = o->b, .k = o->c, .dtype = o->dtype, .c_dtype = o->dtype,
+        .a = IN(o->a * o->c), .b = IN(o->b * o->c), .ld_a = o->c, .ld_b = o->b, .ld_c = o->b,
+        .c = OUT(o->a * o->b), .b_version = o->version);
+}
+CASE(gemm_bwd_weight) {
+  flops(o, 2.0 * (double)o->a * (double)o->b * (double)o->c);
+  CALLS(gemm, .m = o->c, .n = o->b, .k = o->a, .trans_a = true, .dtype = o->dtype,
+        .c_dtype = LRL_F32, .a = IN(o->a * o->c), .b = IN(o->a * o->b), .ld_a = o->c, .ld_b = o->b,
+        .ld_c = o->b, .c = F32_ACC(o->b * o->c), .beta = 1.0f);
+}
+/* As in decoding: the weights come from memory, a different matrix each call. */
+CASE(gemm_decode) {
+  const int64_t size = o->b * o->c, n = ((int64_t)160 << 20) / (size * lrl_dtype_bytes(o->dtype));
+  READS(size, 0);
+  char *weights = IN(size * n);
+  struct lrl_gemm_args g = {.m = o->a,
+                            .n = o->c,
+                            .k = o->b,
+                            .trans_b = true,
+                            .dtype = o->dtype,
+                            .c_dtype = o->dtype,
+                            .a = IN(o->a * o->b),
+                            .ld_a = o->b,
+                            .ld_b = o->b,
+                            .ld_c = o->c,
+                            .c = OUT(o->a * o->c),
+                            .b_version = o->version};
+  for (int64_t i = 0; i < n; i++) { /* re-lays each once */
+    g.b = weights + i * size * lrl_dtype_bytes(o->dtype);
+    LRL_TRY(lrl_gemm(o->ctx, &g));
+  }
+  for (int64_t i = 0; lrl_bench_more(o); i++) {
+    g.b = weights + i % n * size * lrl_dtype_bytes(o->dtype);
+    LRL_TRY(lrl_gemm(o->ctx, &g));
+  }
+  return LRL_OK;
+}
+
+/* ---- attention: a sequences, b tokens each, 512 / c heads of c ---- */
+
+struct heads {
+  const struct lrl_layout *layout;
+  int64_t n, n_heads, d, width;
+};
+static struct heads heads(struct lrl_bench_op *o) {
+  return (struct heads){layout(o, o->a, o->b), o->a * o->b * 512, 512 / o->c, o->c, 512};
+}
+CASE(attention_forward) {
+  const struct heads h = heads(o);
+  flops(o, 2.0 * (double)h.n * (double)o->b); /* half of q k^T and of p v */
+  CALLS(attention_fwd, h.layout, h.n_heads, h.n_heads, h.d, o->dtype, true, 0.1f, IN(h.n), IN(h.n),
+        IN(h.n), h.width, h.width, h.width, h.width, OUT(h.n), F32_OUT(h.n / h.d));
+}
+CASE(attention_backward) {
+  const struct heads h = heads(o);
+  void *q = IN(h.n), *k = IN(h.n), *v = IN(h.n), *out = OUT(h.n);
+  float *lse = F32_OUT(h.n / h.d);
+  const struct lrl_attention_fwd_args fwd = {h.layout, h.n_heads, h.n_heads, h.d, o->dtype, true,
+                                             0.1f,     q,         k,         v,   h.width,  h.width,
+                                             h.width,  h.width,   out,       lse};
+  flops(o, 5.0 * (double)h.n * (double)o->b);
+  LRL_TRY(lrl_attention_fwd(o->ctx, &fwd));
+  CALLS(attention_bwd, h.layout, h.n_heads, h.n_heads, h.d, o->dtype, true, 0.1f, q, k, v, out,
+        IN(h.n), h.width, h.width, h.width, h.width, lse, OUT(h.n), OUT(h.n), OUT(h.n));
+}
+CASE(attention_decode) { /* each token has b cached ones */
+  const int64_t pages = o->b / LRL_KV_PAGE, n_heads = 512 / o->c;
+  const int64_t size = o->a * pages * n_heads * lrl_kv_head_size(o->c);
+  int32_t *start = indices(o, o->a + 1, INT32_MAX, pages), *used = indices(o, o->a * pages, 1, 0);
+  for (int64_t i = 0; used != NULL && i < o->a * pages; i++)
+    used[i] = LRL_KV_PAGE;
+  READS(2 * size, 0);
+  CALLS(attention_decode, o->a, n_heads, n_heads, o->c, o->a * pages, o->dtype, 0.1f, start,
+        indices(o, o->a * pages, o->a * pages, 1), used, IN(o->a * 512), IN(size), IN(size),
+        OUT(o->a * 512));
+}
+CASE(kv_write) {
+  const int64_t pages = (o->a + LRL_KV_PAGE - 1) / LRL_KV_PAGE, n_heads = o->b / o->c;
+  const int64_t size = pages * n_heads * lrl_kv_head_size(o->c);
+  UPDATES(4 * o->a * o->b, 0);
+  CALLS(kv_write, o->a, n_heads, o->c, pages, o->dtype, indices(o, o->a, INT32_MAX, 1),
+        IN(o->a * o->b), IN(o->a * o->b), zeros(o, o->dtype, size), zeros(o, o->dtype, size));
+}
+
+/* ---- ops on rows: a tokens, b wide ---- */
+
+CASE(embedding_forward) {
+  UPDATES(2 * o->a * o->b, 0);
+  CALLS(embedding_fwd, o->a, o->b, o->c, o->dtype, indices(o, o->a, o->c, 7919), IN(o->b * o->c),
+        OUT(o->a * o->b));
+}
+CASE(embedding_backward) {
+  UPDATES(o->a * o->b, 2 * o->a * o->b);
+  CALLS(embedding_bwd, o->a, o->b, o->c, o->dtype, indices(o, o->a, o->c, 7919), -1,
+        IN(o->a * o->b), F32_ACC(o->b * o->c));
+}
+CASE(gather_rows) {
+  UPDATES(2 * o->a * o->b, 0);
+  CALLS(gather_rows, o->a, o->a, o->b, o->dtype, indices(o, o->a, o->a, 1), IN(o->a * o->b),
+        OUT(o->a * o->b), 0.0f);
+}
+CASE(scatter_rows) {
+  UPDATES(2 * o->a * o->b, 0);
+  CALLS(scatter_rows, o->a, o->a, o->b, o->dtype, indices(o, o->a, o->a, 1), IN(o->a * o->b),
+        OUT(o->a * o->b), 0.0f);
+}
+CASE(rms_norm_forward) {
+  const int64_t n = o->a * o->b;
+  UPDATES(4 * n, 0);
+  CALLS(rms_norm_fwd, o->a, o->b, o->dtype, 1e-5f, IN(n), IN(n), IN(o->b), OUT(n), OUT(n),
+        F32_OUT(o->a));
+}
+CASE(rms_norm_backward) {
+  const int64_t n = o->a * o->b;
+  UPDATES(4 * n, 0);
+  CALLS(rms_norm_bwd, o->a, o->b, o->dtype, IN(n), IN(o->b), IN(n), IN(n), F32_IN(o->a), OUT(n),
+        F32_ACC(o->b));
+}
+CASE(layer_norm_forward) {
+  const int64_t n = o->a * o->b;
+  UPDATES(2 * n, 0);
+  CALLS(layer_norm_fwd, o->a, o->b, o->dtype, 1e-5f, IN(n), IN(o->b), IN(o->b), OUT(n),
+        F32_OUT(o->a), F32_OUT(o->a));
+}
+CASE(layer_norm_backward) {
+  const int64_t n = o->a * o->b;
+  UPDATES(4 * n, 0);
+  CALLS(layer_norm_bwd, o->a, o->b, o->dtype, IN(n), IN(o->b), IN(n), IN(n), F32_IN(o->a),
+        F32_IN(o->a), OUT(n), F32_ACC(o->b), F32_ACC(o->b));
+}
+CASE(rope_forward) {
+  const int64_t h = o->b / o->c, n = o->a * o->b;
+  UPDATES(6 * n, 0);
+  CALLS(rope_qkv_fwd, o->a, h, h, o->c, 512, o->dtype, indices(o, o->a, 512, 1), F32_IN(256 * o->c),
+        F32_IN(256 * o->c), IN(3 * n), OUT(n), OUT(n), OUT(n));
+}
+CASE(rope_backward) {
+  const int64_t h = o->b / o->c, n = o->a * o->b;
+  UPDATES(6 * n, 0);
+  CALLS(rope_qkv_bwd, o->a, h, h, o->c, 512, o->dtype, indices(o, o->a, 512, 1), F32_IN(256 * o->c),
+        F32_IN(256 * o->c), IN(n), IN(n), IN(n), OUT(3 * n));
+}
+CASE(swiglu_forward) {
+  const int64_t n = o->a * o->b;
+  UPDATES(3 * n, 0);
+  CALLS(swiglu_fwd, o->a, o->b, o->b, o->dtype, IN(n), IN(n), OUT(n));
+}
+CASE(swiglu_backward) {
+  const int64_t n = o->a * o->b;
+  UPDATES(5 * n, 0);
+  CALLS(swiglu_bwd, o->a, o->b, o->b, o->dtype, IN(n), IN(n), IN(n), OUT(n), OUT(n));
+}
+CASE(gelu_forward) {
+  UPDATES(2 * o->a * o->b, 0);
+  CALLS(gelu_fwd, o->a * o->b, LRL_GELU_ERF, o->dtype, IN(o->a * o->b), OUT(o->a * o->b));
+}
+CASE(gelu_backward) {
+  UPDATES(3 * o->a * o->b, 0);
+  CALLS(gelu_bwd, o->a * o->b, LRL_GELU_ERF, o->dtype, IN(o->a * o->b), IN(o->a * o->b),
+        OUT(o->a * o->b));
+}
+CASE(gelu_quick_forward) {
+  UPDATES(2 * o->a * o->b, 0);
+  CALLS(gelu_fwd, o->a * o->b, LRL_GELU_QUICK, o->dtype, IN(o->a * o->b), OUT(o->a * o->b));
+}
+CASE(add) {
+  UPDATES(3 * o->a * o->b, 0);
+  CALLS(add, o->a * o->b, o->dtype, IN(o->a * o->b), IN(o->a * o->b), OUT(o->a * o->b));
+}
+CASE(colsum) {
+  READS(o->a * o->b, 0);
+  CALLS(colsum, o->a, o->b, o->dtype, IN(o->a * o->b), F32_ACC(o->b));
+}
+CASE(dropout) {
+  UPDATES(2 * o->a * o->b, 0);
+  CALLS(dropout, o->a, o->b, o->dtype, 0.1f, 1, zeros(o, LRL_I64, o->a), IN(o->a * o->b),
+        OUT(o->a * o->b));
+}
+CASE(head_forward) {
+  READS(o->a * o->b, 0);
+  CALLS(head_fwd, o->a, o->b, o->dtype, IN(o->a * o->b), IN(o->b), F32_OUT(o->a));
+}
+CASE(head_backward) {
+  UPDATES(2 * o->a * o->b, 0);
+  CALLS(head_bwd, o->a, o->b, o->dtype, IN(o->a * o->b), IN(o->b), F32_IN(o->a), OUT(o->a * o->b),
+        F32_ACC(o->b));
+}
+
+/* a sequences of b tokens, c wide */
+CASE(mean_pool_forward) {
+  const int64_t n = o->a * o->b * o->c;
+  READS(n, 0);
+  CALLS(mean_pool_fwd, layout(o, o->a, o->b), o->a, o->c, o->dtype, indices(o, o->a, o->a, 1),
+        IN(n), OUT(o->a * o->c));
+}
+CASE(mean_pool_backward) {
+  const int64_t n = o->a * o->b * o->c;
+  UPDATES(n, 0);
+  CALLS(mean_pool_bwd, layout(o, o->a, o->b), o->a, o->c, o->dtype, indices(o, o->a, o->a, 1),
+        IN(o->a * o->c), OUT(n));
+}
+
+/* ---- images: a of 3 x b x b pixels, patches of c; or a of b patches, c wide ---- */
+
+CASE(im2col_forward) {
+  const int64_t n = o->a * 3 * o->b * o->b;
+  UPDATES(n, n);
+  CALLS(im2col_fwd, o->a, 3, o->b, o->c, o->dtype, F32_IN(n), OUT(n));
+}
+CASE(im2col_backward) {
+  const int64_t n = o->a * 3 * o->b * o->b;
+  UPDATES(n, n);
+  CALLS(im2col_bwd, o->a, 3, o->b, o->c, o->dtype, IN(n), F32_OUT(n));
+}
+CASE(vit_embed_forward) {
+  const int64_t n = o->a * o->b * o->c;
+  UPDATES(2 * n, 0);
+  CALLS(vit_embed_fwd, o->a, o->b, o->c, o->dtype, IN(n), IN(o->c), IN((o->b + 1) * o->c),
+        OUT(n + o->a * o->c));
+}
+CASE(vit_embed_backward) {
+  const int64_t n = o->a * o->b * o->c;
+  UPDATES(2 * n, 0);
+  CALLS(vit_embed_bwd, o->a, o->b, o->c, o->dtype, IN(n + o->a * o->c), OUT(n), F32_ACC(o->c),
+        F32_ACC((o->b + 1) * o->c));
+}
+
+/* ---- losses: a tokens, vocabulary b; a pairs; a sequences of b tokens ---- */
+
+CASE(cross_entropy) {
+  const int64_t n = o->a * o->b;
+  UPDATES(n, n);
+  CALLS(cross_entropy, o->a, o->b, F32_IN(n), NULL, indices(o, o->a, o->b, 7919), F32_OUT(o->a),
+        NULL, o->dtype, OUT(n));
+}
+CASE(logprob_forward) {
+  READS(0, o->a * o->b);
+  CALLS(logprob_fwd, o->a, o->b, 1.0f, F32_IN(o->a * o->b), indices(o, o->a, o->b, 7919),
+        F32_OUT(o->a), F32_OUT(o->a), F32_OUT(o->a));
+}
+CASE(logprob_backward) {
+  const int64_t n = o->a * o->b;
+  float *lse = F32_ACC(o->a);
+  for (int64_t i = 0; lse != NULL && i < o->a; i++)
+    lse[i] = 10.0f;
+  UPDATES(n, n);
+  CALLS(logprob_bwd, o->a, o->b, 1.0f, F32_IN(n), indices(o, o->a, o->b, 7919), lse, NULL,
+        F32_IN(o->a), NULL, o->dtype, OUT(n));
+}
+/* The whole output layer: logits, loss and both gradients, in chunks (model/nn.h). a tokens, b
+ * wide, vocabulary c. */
+CASE(linear_cross_entropy) {
+  struct lrl_param_set params = {0};
+  const int unit = lrl_param_unit_add(&params, "output", o->dtype, true);
+  lrl_param_add(&params, unit, "output.weight", o->c, o->b, 0.02f);
+  lrl_status s = lrl_param_set_alloc(&params, o->memory);
+  if (s == LRL_OK)
+    s = lrl_param_set_alloc_grads(&params, o->memory);
+  if (s == LRL_OK)
+    s = lrl_param_set_init(&params, 1);
+  params.units[unit].version = o->version;
+  void *x = IN(o->a * o->b);
+  int32_t *target = indices(o, o->a, o->c, 7919);
+  const size_t mark = lrl_arena_mark(o->memory);
+  flops(o, 6.0 * (double)o->a * (double)o->b * (double)o->c);
+  while (s == LRL_OK && lrl_bench_more(o)) {
+    struct lrl_tape tape;
+    double loss;
+    lrl_tape_init(&tape, o->ctx, o->memory, true);
+    struct lrl_tensor *in_tensor = lrl_tensor_wrap(&tape, o->dtype, o->a, o->b, x);
+    in_tensor->needs_grad = true;
+    lrl_nn_linear_cross_entropy(&tape, in_tensor, lrl_tensor_param(&tape, &params.units[unit], 0),
+                                target, 1.0f, &loss);
+    s = tape.status;
+    lrl_arena_reset(o->memory, mark);
+  }
+  lrl_param_set_free(&params);
+  return s;
+}
+CASE(sample) {
+  READS(0, o->a * o->b);
+  CALLS(sample, .n_tokens = o->a, .n_vocab = o->b, .logits = F32_IN(o->a * o->b),
+        .uniform = zeros(o, LRL_F64, o->a), .temperature = 1.0, .top_p = 0.9,
+        .repetition_penalty = 1.0, .token = raw(o, LRL_I32, o->a), .logprobs = F32_OUT(o->a));
+}
+CASE(bradley_terry) {
+  UPDATES(0, 6 * o->a);
+  CALLS(bradley_terry, .n = o->a, .weight = 1.0f, .chosen = F32_IN(o->a), .rejected = F32_IN(o->a),
+        .loss = F64_OUT(o->a), .d_chosen = F32_OUT(o->a), .d_rejected = F32_OUT(o->a));
+}
+CASE(approx_kl) {
+  const int64_t n = o->a * o->b;
+  UPDATES(0, 5 * n);
+  CALLS(approx_kl, .layout = layout(o, o->a, o->b), .estimator = LRL_KL_K3, .logprobs = F32_IN(n),
+        .ref_logprobs = F32_IN(n), .kl = F32_OUT(n), .coef = 0.1, .seq_weight = F32_IN(o->a),
+        .loss = F64_OUT(1), .d_logprobs = F32_ACC(n));
+}
+CASE(ppo_policy) {
+  const int64_t n = o->a * o->b;
+  UPDATES(0, 4 * n);
+  CALLS(ppo_policy, .layout = layout(o, o->a, o->b), .clip_low = 0.2, .clip_high = 0.2,
+        .logprobs = F32_IN(n), .old_logprobs = F32_IN(n), .advantages = F32_IN(n),
+        .seq_weight = F32_IN(o->a),
+        .stats = lrl_arena_alloc(o->memory, sizeof(struct lrl_ppo_policy_stats)),
+        .d_logprobs = F32_OUT(n));
+}
+CASE(ppo_value) {
+  const int64_t n = o->a * o->b;
+  UPDATES(0, 4 * n);
+  CALLS(ppo_value, .layout = layout(o, o->a, o->b), .cliprange = 0.2, .values = F32_IN(n),
+        .old_values = F32_IN(n), .returns = F32_IN(n), .seq_weight = F32_IN(o->a),
+        .stats = lrl_arena_alloc(o->memory, sizeof(struct lrl_ppo_value_stats)),
+        .d_values = F32_OUT(n));
+}
+CASE(gae) {
+  const int64_t n = o->a * o->b;
+  UPDATES(0, 4 * n);
+  CALLS(gae, .layout = layout(o, o->a, o->b), .gamma = 1.0, .lam = 0.95, .rewards = F32_IN(n),
+        .values = F32_IN(n), .advantages = F32_OUT(n), .returns = F32_OUT(n));
+}
+
+/* ---- ops on a numbers ---- */
+
+CASE(moments) {
+  READS(0, o->a);
+  CALLS(moments, .n = o->a, .x = F32_IN(o->a),
+        .out = lrl_arena_alloc(o->memory, sizeof(struct lrl_moments)));
+}
+CASE(whiten) {
+  UPDATES(0, 2 * o->a);
+  CALLS(whiten, .n = o->a, .x = F32_IN(o->a), .mean = 0.1, .rstd = 1.1, .out = F32_OUT(o->a));
+}
+CASE(adamw) {
+  float *master = F32_IN(o->a);
+  UPDATES(o->dtype == LRL_BF16 ? o->a : 0, 7 * o->a); /* p, m, v read and written, g read */
+  CALLS(adamw, .n = o->a, .param_dtype = o->dtype,
+        .param = o->dtype == LRL_BF16 ? OUT(o->a) : (void *)master, .master = master,
+        .m = F32_ACC(o->a), .v = F32_ACC(o->a), .grad = F32_IN(o->a), .lr = 1e-4, .beta1 = 0.9,
+        .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1, .grad_scale = 1.0, .step = 1);
+}
+CASE(sumsq) {
+  READS(0, o->a);
+  CALLS(sumsq, .n = o->a, .x = F32_IN(o->a), .out = F64_OUT(1));
+}
+CASE(scale) {
+  UPDATES(0, 2 * o->a);
+  CALLS(scale, .n = o->a, .x = F32_IN(o->a), .alpha = 1.0f);
+}
+CASE(cast_from_f32) {
+  UPDATES(o->a, o->a);
+  CALLS(cast, .n = o->a, .from = LRL_F32, .to = o->dtype, .x = F32_IN(o->a), .y = OUT(o->a));
+}
+
+#define WANT_ROW(op, what, run, a, b, c, want_f32, want_bf16)                                      \
+  { op, what, run, a, b, c, {want_f32, want_bf16}, false }
+#define ROW(op, what, run, a, b, c) WANT_ROW(op, what, run, a, b, c, 0, 0)
+#define F32_ROW(op, what, run, a, b, c)                                                            \
+  { op, what, run, a, b, c, {0, 0}, true }
+
+/* Thresholds are those of docs/bench.md. */
+const struct lrl_bench_row lrl_bench_rows[] = {
+    WANT_ROW("gemm", "forward", gemm_forward, 512, 256, 1024, 84, 83),
+    WANT_ROW("gemm", "bwd-data", gemm_bwd_data, 512, 256, 1024, 84, 83),
+    WANT_ROW("gemm", "bwd-weight", gemm_bwd_weight, 512, 256, 1024, 78, 73),
+    WANT_ROW("gemm", "forward", gemm_forward, 2048, 512, 2048, 84, 83),
+    WANT_ROW("gemm", "bwd-data", gemm_bwd_data, 2048, 512, 2048, 84, 83),
+    WANT_ROW("gemm", "bwd-weight", gemm_bwd_weight, 2048, 512, 2048, 78, 73),
+    WANT_ROW("gemm", "forward", gemm_forward, 2048, 1024, 4096, 84, 83),
+    WANT_ROW("gemm", "bwd-data", gemm_bwd_data, 2048, 1024, 4096, 84, 83),
+    WANT_ROW("gemm", "bwd-weight", gemm_bwd_weight, 2048, 1024, 4096, 78, 73),
+    WANT_ROW("gemm", "forward", gemm_forward, 64, 512, 512, 0, 83),
+    WANT_ROW("gemm", "bwd-data", gemm_bwd_data, 64, 512, 512, 0, 83),
+    WANT_ROW("gemm", "bwd-weight", gemm_bwd_weight, 64, 512, 512, 0, 73),
+    ROW("gemm", "decode", gemm_decode, 8, 1024, 4096),
+    WANT_ROW("gemm", "decode", gemm_decode, 1, 1024, 4096, 60, 60),
+    WANT_ROW("attention_fwd", "", attention_forward, 8, 512, 64, 0, 42),
+    WANT_ROW("attention_fwd", "", attention_forward, 4, 1024, 64, 0, 42),
+    ROW("attention_fwd", "", attention_forward, 8, 512, 128),
+    ROW("attention_fwd", "", attention_forward, 4, 1024, 128),
+    ROW("attention_bwd", "", attention_backward, 8, 512, 64),
+    ROW("attention_bwd", "", attention_backward, 4, 1024, 64),
+    ROW("attention_bwd", "", attention_backward, 8, 512, 128),
+    ROW("attention_bwd", "", attention_backward, 4, 1024, 128),
+    ROW("attention_decode", "", attention_decode, 32, 1024, 64),
+    ROW("kv_write", "", kv_write, 8192, 512, 64),
+    ROW("rms_norm_fwd", "+ residual", rms_norm_forward, 8192, 1024, 0),
+    ROW("rms_norm_bwd", "", rms_norm_backward, 8192, 1024, 0),
+    ROW("layer_norm_fwd", "", layer_norm_forward, 8192, 1024, 0),
+    ROW("layer_norm_bwd", "", layer_norm_backward, 8192, 1024, 0),
+    ROW("rope_qkv_fwd", "", rope_forward, 8192, 512, 64),
+    ROW("rope_qkv_bwd", "", rope_backward, 8192, 512, 64),
+    ROW("swiglu_fwd", "", swiglu_forward, 8192, 1408, 0),
+    ROW("swiglu_bwd", "", swiglu_backward, 8192, 1408, 0),
+    ROW("gelu_fwd", "erf", gelu_forward, 8192, 1024, 0),
+    ROW("gelu_fwd", "quick", gelu_quick_forward, 8192, 1024, 0),
+    ROW("gelu_bwd", "erf", gelu_backward, 8192, 1024, 0),
+    ROW("embedding_fwd", "", embedding_forward, 16384, 512, 32000),
+    ROW("embedding_bwd", "", embedding_backward, 16384, 512, 32000),
+    ROW("gather_rows", "", gather_rows, 16384, 1024, 0),
+    ROW("scatter_rows", "", scatter_rows, 16384, 1024, 0),
+    ROW("add", "", add, 8192, 1024, 0),
+    ROW("colsum", "", colsum, 16384, 1024, 0),
+    ROW("dropout", "", dropout, 8192, 1024, 0),
+    ROW("im2col_fwd", "", im2col_forward, 16, 560, 14),
+    ROW("im2col_bwd", "", im2col_backward, 16, 560, 14),
+    ROW("vit_embed_fwd", "", vit_embed_forward, 16, 1600, 1024),
+    ROW("vit_embed_bwd", "", vit_embed_backward, 16, 1600, 1024),
+    ROW("mean_pool_fwd", "", mean_pool_forward, 32, 512, 1024),
+    ROW("mean_pool_bwd", "", mean_pool_backward, 32, 512, 1024),
+    ROW("head_fwd", "", head_forward, 16384, 1024, 0),
+    ROW("head_bwd", "", head_backward, 16384, 1024, 0),
+    ROW("linear_cross_entropy", "", linear_cross_entropy, 512, 512, 32000),
+    ROW("cross_entropy", "", cross_entropy, 512, 32000, 0),
+    F32_ROW("logprob_fwd", "", logprob_forward, 512, 32000, 0),
+    ROW("logprob_bwd", "", logprob_backward, 512, 32000, 0),
+    F32_ROW("sample", "top_p 0.9", sample, 32, 32000, 0),
+    F32_ROW("bradley_terry", "", bradley_terry, 1 << 22, 0, 0),
+    F32_ROW("approx_kl", "k3", approx_kl, 8192, 512, 0),
+    F32_ROW("ppo_policy", "", ppo_policy, 8192, 512, 0),
+    F32_ROW("ppo_value", "", ppo_value, 8192, 512, 0),
+    F32_ROW("gae", "", gae, 8192, 512, 0),
+    F32_ROW("moments", "", moments, 1 << 24, 0, 0),
+    F32_ROW("whiten", "", whiten, 1 << 24, 0, 0),
+    WANT_ROW("adamw", "", adamw, 42 << 20, 0, 0, 83, 83),
+    F32_ROW("sumsq", "", sumsq, 42 << 20, 0, 0),
+    F32_ROW("scale", "", scale, 1 << 25, 0, 0),
+    ROW("cast", "", cast_from_f32, 1 << 25, 0, 0),
+};
+const int lrl_bench_n_rows = sizeof lrl_bench_rows / sizeof lrl_bench_rows[0];

@@ -1,0 +1,211 @@
+/* `laurel bench step`: one whole training step of a text decoder - forward, cross-entropy over the
+ * whole vocabulary, backward, gradient norm, AdamW - against the machine's arithmetic peak in the
+ * same run. */
+#include "launch/bench_parts.h"
+#include "model/decoder.h"
+#include "model/param_build.h"
+#include "train/optimizer.h"
+#include "train/option_rows.h"
+
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct bench_config {
+  int64_t layers, hidden, ffn, heads, kv_heads, vocab, sequences, length, steps, threads;
+  double seconds;
+  int dtype;
+  bool recompute;
+};
+#define AT(f) offsetof(struct bench_config, f)
+static const struct lrl_option rows[] = {
+    LRL_ROW_INT("layers", AT(layers), "8", 1, 1000, "", "decoder layers"),
+    LRL_ROW_INT("hidden", AT(hidden), "512", 1, 65536, "", "width"),
+    LRL_ROW_INT("ffn", AT(ffn), "1408", 1, 262144, "", "SwiGLU width"),
+    LRL_ROW_INT("heads", AT(heads), "8", 1, 1024, "", "query heads"),
+    LRL_ROW_INT("kv_heads", AT(kv_heads), "8", 1, 1024, "", "key/value heads"),
+    LRL_ROW_INT("vocab", AT(vocab), "32000", 1, 1000000, "tokens", "vocabulary"),
+    LRL_ROW_INT("sequences", AT(sequences), "8", 1, 100000, "", "sequences a step"),
+    LRL_ROW_INT("length", AT(length), "512", 1, 1000000, "tokens", "tokens a sequence"),
+    LRL_ROW_INT("steps", AT(steps), "10", 1, 100000, "",
+                "measured steps at most, after one that warms up"),
+    LRL_ROW_NUM("seconds", AT(seconds), "30", 0, 1e6,
+                "to spend on measured steps; at least two are made"),
+    LRL_ROW_INT("threads", AT(threads), "0", 0, 1024, "", "0: as many as the machine has"),
+    LRL_ROW_ENUM("dtype", AT(dtype), "f32", "f32|bf16", "type of weights and activations"),
+    LRL_ROW_BOOL("recompute", AT(recompute), "false",
+                 "recompute each layer going back instead of keeping its activations"),
+};
+static const struct lrl_option_table table = {rows, sizeof rows / sizeof rows[0]};
+
+struct bench {
+  struct bench_config cfg;
+  struct lrl_bench_peaks peaks;
+  struct lrl_ctx ctx;
+  struct lrl_arena weights, steps;
+  struct lrl_param_set params;
+  struct lrl_decoder decoder;
+  int output_unit;
+  struct lrl_optimizer optimizer;
+  int32_t *ids, *target, *start, *length;
+  struct lrl_layout layout;
+};
+
+static lrl_status setup(struct bench *b) {
+  const struct bench_config *c = &b->cfg;
+  if (c->hidden % c->heads != 0)
+    return LRL_FAIL(LRL_ERR_SHAPE, "hidden %lld is no multiple of heads %lld", (long long)c->hidden,
+                    (long long)c->heads);
+  struct lrl_decoder_config d = {.vocab_size = c->vocab,
+                                 .hidden_size = c->hidden,
+                                 .intermediate_size = c->ffn,
+                                 .num_hidden_layers = c->layers,
+                                 .num_attention_heads = c->heads,
+                                 .num_key_value_heads = c->kv_heads,
+                                 .rms_norm_eps = 1e-5,
+                                 .initializer_range = 0.02,
+                                 .pad_token_id = -1,
+                                 .rope = {.head_dim = c->hidden / c->heads,
+                                          .max_position_embeddings = c->length,
+                                          .theta = 1e6}};
+  lrl_dtype dtype = c->dtype == 0 ? LRL_F32 : LRL_BF16;
+  LRL_TRY(lrl_ctx_init(&b->ctx, "cpu", (int)c->threads));
+  LRL_TRY(lrl_arena_init(&b->weights, "weights and optimizer state", (size_t)256 << 30));
+  LRL_TRY(lrl_arena_init(&b->steps, "step memory", (size_t)256 << 30));
+  LRL_TRY(lrl_decoder_build(&b->decoder, &d, &b->params, dtype, true));
+  b->output_unit = lrl_param_unit_add(&b->params, "output", dtype, true);
+  lrl_param_add(&b->params, b->output_unit, "output.weight", c->vocab, c->hidden, 0.02f);
+  LRL_TRY(lrl_param_set_alloc(&b->params, &b->weights));
+  LRL_TRY(lrl_param_set_init(&b->params, 1));
+  const struct lrl_optimizer_options o = {
+      .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1, .max_grad_norm = 1.0};
+  LRL_TRY(lrl_optimizer_init(&b->optimizer, &o, &b->ctx, &b->params, NULL, &b->weights));
+  int64_t tokens = c->sequences * c->length;
+  b->ids = lrl_arena_alloc(&b->weights, (size_t)tokens * sizeof *b->ids);
+  b->target = lrl_arena_alloc(&b->weights, (size_t)tokens * sizeof *b->target);
+  b->start = lrl_arena_alloc(&b->weights, (size_t)c->sequences * sizeof *b->start);
+  b->length = lrl_arena_alloc(&b->weights, (size_t)c->sequences * sizeof *b->length);
+  if (b->ids == NULL || b->target == NULL || b->start == NULL || b->length == NULL)
+    return LRL_ERR_MEMORY;
+  for (int64_t i = 0; i < tokens; i++) {
+    b->ids[i] = (int32_t)((i * 7919) % c->vocab);
+    b->target[i] = (int32_t)(((i + 1) * 7919) % c->vocab);
+  }
+  for (int64_t s = 0; s < c->sequences; s++) {
+    b->start[s] = (int32_t)(s * c->length);
+    b->length[s] = (int32_t)c->length;
+  }
+  b->layout = (struct lrl_layout){
+      .n_tokens = tokens, .n_seqs = c->sequences, .start = b->start, .length = b->length};
+  return LRL_OK;
+}
+
+/* One step; seconds of forward + loss, backward and update in t[0..3). */
+static lrl_status one_step(struct bench *b, double *loss, double t[3]) {
+  struct lrl_tape tape;
+  double t0 = omp_get_wtime();
+  lrl_tape_init(&tape, &b->ctx, &b->steps, true);
+  lrl_optimizer_attach(&b->optimizer, &tape, true);
+  tape.recompute = b->cfg.recompute;
+  struct lrl_decoder_input in = {.ids = b->ids, .layout = &b->layout};
+  struct lrl_decoder_output out;
+  lrl_decoder_forward(&tape, &b->decoder, &in, &out);
+  struct lrl_tensor *x = lrl_decoder_final(&tape, &b->decoder, &out, NULL, 0);
+  float weight = 1.0f / (float)b->layout.n_tokens;
+  if (tape.status == LRL_OK)
+    lrl_nn_linear_cross_entropy(&tape, x,
+                                lrl_tensor_param(&tape, &b->params.units[b->output_unit], 0),
+                                b->target, weight, loss);
+  double t1 = omp_get_wtime();
+  LRL_TRY(tape.status);
+  LRL_TRY(lrl_backward(&tape));
+  double t2 = omp_get_wtime();
+  struct lrl_optimizer_stats stats;
+  LRL_TRY(lrl_optimizer_step(&b->optimizer, 1e-4, &stats));
+  if (stats.skipped)
+    return LRL_FAIL(LRL_ERR_NUMERIC, "the gradient is not finite");
+  t[0] = t1 - t0;
+  t[1] = t2 - t1;
+  t[2] = omp_get_wtime() - t2;
+  lrl_arena_reset(&b->steps, 0);
+  return LRL_OK;
+}
+
+/* 6 x weights of the matrices + 6 x causal attention, per token (CPU and KERNELS notes). */
+static double step_flops(const struct bench_config *c) {
+  double h = (double)c->hidden, d = h / (double)c->heads;
+  double per_layer = h * (h + 2.0 * d * (double)c->kv_heads) + h * h + 3.0 * h * (double)c->ffn;
+  double weights = (double)c->layers * per_layer + h * (double)c->vocab;
+  double attention = (double)c->layers * h * (double)c->length;
+  return 6.0 * (weights + attention) * (double)(c->sequences * c->length);
+}
+
+static void print(const struct bench *b, double *seconds, int64_t n, const double part[3]) {
+  qsort(seconds, (size_t)n, sizeof *seconds, lrl_bench_by_value);
+  const double flops = step_flops(&b->cfg), tokens = (double)b->layout.n_tokens;
+  const double peak = b->peaks.flops[b->cfg.dtype], figures[] = {seconds[0], seconds[n / 2]};
+  printf("%-8s %10s %12s %12s %14s  threshold\n", "", "seconds", "tokens/s", "GFLOP/s",
+         "% of peak");
+  for (int i = 0; i < 2; i++)
+    printf("%-8s %10.4f %12.0f %12.1f %13.1f%%  %s\n", i == 0 ? "best" : "median", figures[i],
+           tokens / figures[i], flops / figures[i] / 1e9, 100 * flops / figures[i] / peak,
+           i > 0               ? ""
+           : b->cfg.dtype == 0 ? ">= 60%"
+                               : ">= 50%");
+  printf("best of %lld: forward and loss %.4f, backward %.4f, update %.4f seconds\n", (long long)n,
+         part[0], part[1], part[2]);
+  printf("measured peak %.1f GFLOP/s; step memory %.1f MiB\n", peak / 1e9,
+         (double)b->steps.peak / (1 << 20));
+}
+
+static lrl_status run(struct bench *b) {
+  LRL_TRY(setup(b));
+  printf("training step, %s: %lld layers x %lld, vocabulary %lld, %lld x %lld tokens\n",
+         b->cfg.dtype == 0 ? "f32" : "bf16", (long long)b->cfg.layers, (long long)b->cfg.hidden,
+         (long long)b->cfg.vocab, (long long)b->cfg.sequences, (long long)b->cfg.length);
+  fflush(stdout);
+  double *seconds = calloc((size_t)b->cfg.steps, sizeof *seconds), first, loss;
+  if (seconds == NULL)
+    return LRL_FAIL(LRL_ERR_MEMORY, "no memory for %lld timings", (long long)b->cfg.steps);
+  double part[3], best_part[3] = {0}, best = 1e30, spent = 0;
+  int64_t n = 0;
+  lrl_status s = one_step(b, &first, part);
+  while (s == LRL_OK && n < b->cfg.steps && (n < 2 || spent < b->cfg.seconds)) {
+    lrl_bench_probe_flops(&b->peaks, b->cfg.dtype == 0 ? LRL_F32 : LRL_BF16, b->ctx.n_threads);
+    s = one_step(b, &loss, part);
+    seconds[n] = part[0] + part[1] + part[2];
+    spent += seconds[n];
+    if (seconds[n] < best)
+      memcpy(best_part, part, sizeof part);
+    best = seconds[n] < best ? seconds[n] : best;
+    n++;
+  }
+  if (s == LRL_OK) {
+    printf("loss %.4f -> %.4f\n", first, loss);
+    print(b, seconds, n, best_part);
+  }
+  free(seconds);
+  return s;
+}
+
+int lrl_bench_step(int argc, char **argv) {
+  if (lrl_bench_help("step", &table, argc, argv))
+    return 0;
+  struct bench *b = calloc(1, sizeof *b);
+  if (b == NULL)
+    return 1;
+  lrl_status s = lrl_bench_options(&table, &b->cfg, argc, argv);
+  if (s == LRL_OK)
+    s = run(b);
+  if (s != LRL_OK)
+    fprintf(stderr, "laurel bench step: %s\n", lrl_last_error());
+  lrl_optimizer_destroy(&b->optimizer);
+  lrl_decoder_free(&b->decoder);
+  lrl_param_set_free(&b->params);
+  lrl_arena_free(&b->weights);
+  lrl_arena_free(&b->steps);
+  if (b->ctx.backend != NULL)
+    lrl_ctx_free(&b->ctx);
+  free(b);
+  return s == LRL_OK ? 0 : 1;
+}
