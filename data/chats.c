@@ -110,9 +110,9 @@ static lrl_status read_row(void *user, const struct lrl_row *row) {
     chats[i] = (struct lrl_chat){(struct lrl_message *)r->messages.data + p[i].first_message,
                                  p[i].n_messages, (const char **)r->images.data + p[i].first_image,
                                  p[i].n_images};
-  return r->fn(r->user,
-               &(struct lrl_chat_row){row->row, row->line, json_object_get(row->value, "id"), chats,
-                                      e.set ? 0 : r->n_chats, e.set ? e.text : NULL});
+  return r->fn(r->user, &(struct lrl_chat_row){row->row, row->line, row->value,
+                                               json_object_get(row->value, "id"), chats,
+                                               e.set ? 0 : r->n_chats, e.set ? e.text : NULL});
 }
 
 lrl_status lrl_chats_read(const char *path,

@@ -20,7 +20,8 @@ struct lrl_chat {
 };
 struct lrl_chat_row {
   int64_t row, line;
-  const json_t *id; /* the row's "id", NULL without one */
+  const json_t *value; /* the row itself; NULL when it is not JSON */
+  const json_t *id;    /* its "id", NULL without one */
   const struct lrl_chat *chats;
   int64_t n_chats;
   const char *error; /* a sentence when the row cannot be used (n_chats is 0 then), else NULL */

@@ -12,7 +12,9 @@
 #define AT(f) offsetof(struct lrl_generate_options, f)
 static const struct lrl_option rows[] = {
     LRL_ROW_TEXT("prompt", AT(prompt), "", "one prompt instead of a file; the answer is streamed"),
-    LRL_ROW_BOOL("raw", AT(raw), "false", "go on with the text itself, without the chat template"),
+    LRL_ROW_BOOL("raw", AT(raw), "false",
+                 "go on with the text itself, without the chat template; as models of "
+                 "data.template=text do"),
     LRL_ROW_INT("samples", AT(samples), "1", 1, 1e6, "", "answers to a prompt"),
     LRL_ROW_INT("max_new_tokens", AT(max_new_tokens), "1024", 1, 1e6, "tokens", "of an answer"),
     LRL_ROW_NUM("temperature", AT(temperature), "1", 0, 100, "0: greedy"),
@@ -42,15 +44,19 @@ static const char usage_text[] =
     "       laurel generate MODEL --prompt TEXT [options]\n"
     "\n"
     "MODEL is a language model or the folder of a run. A row of PROMPTS is {\"prompt\": TEXT} or\n"
-    "another form of data/chats.h. One JSON line per row is written: \"responses\", each with "
-    "text,\n"
-    "tokens, finish (stop or length), logprob and, with --reward, score; and \"best\". An answer\n"
-    "does not depend on what else is generated.\n\n";
+    "another form of data/chats.h; of a preference pair the turns before the answers count. One\n"
+    "JSON line per row is written: \"responses\", each with text, tokens, finish (stop or "
+    "length),\n"
+    "logprob and, with --reward, score; and \"best\". Rows of laurel data synth carry what is "
+    "true\n"
+    "in \"gold\", by which each response gets a \"gold\" of 0 to 1, too. An answer does not "
+    "depend\n"
+    "on what else is generated. laurel bon-curve reads what is written.\n\n";
 
 /* Ids that end an answer. */
 static void stop_ids(struct lrl_generator *g) {
   const struct lrl_tokenizer_info *t = lrl_tokenizer_info(g->model->tokenizer);
-  const int32_t ids[] = {t->eos, g->o->raw ? t->bos : t->im_end};
+  const int32_t ids[] = {t->eos, g->raw ? t->bos : t->im_end};
   for (int i = 0; i < 2; i++)
     if (ids[i] >= 0)
       g->stop[g->n_stop++] = ids[i];
@@ -61,7 +67,8 @@ static lrl_status set_up(struct lrl_generator *g, const char *model) {
   const struct lrl_image_ops *images = NULL;
   const char *device = o->device == 0 ? "cpu" : "ref";
   LRL_TRY(lrl_language_model_open(model, device, (int)o->threads, &g->model));
-  if (!o->raw && lrl_tokenizer_info(g->model->tokenizer)->im_start < 0)
+  g->raw = o->raw || lrl_data_options_template(&g->model->data) != LRL_TEMPLATE_CHAT;
+  if (!g->raw && lrl_tokenizer_info(g->model->tokenizer)->im_start < 0)
     return LRL_FAIL(LRL_ERR_ARG, "%s knows no chat template; use --raw", g->model->path);
   if (g->model->model.cfg.has_vision) {
     struct lrl_image_ops_options i = lrl_reward_image_options(&g->model->options, &g->model->data);
@@ -165,13 +172,13 @@ static lrl_status encode(struct lrl_generator *g, struct lrl_generate_row *row) 
   const struct lrl_message *last = &row->messages[row->n_messages - 1];
   const int64_t before = g->batch.batch.n_tokens;
   lrl_status s;
-  if (strcmp(last->role, "assistant") == 0 && !g->o->raw) {
+  if (strcmp(last->role, "assistant") == 0 && !g->raw) {
     snprintf(row->error, sizeof row->error, "the last turn is an answer already");
     return LRL_OK;
   }
   const struct lrl_chat_options chat = {
       .mode = LRL_CHAT_SCORING, .suffix = LRL_CHAT_GENERATE, .pack = LRL_PACK_REWARD};
-  if (g->o->raw)
+  if (g->raw)
     s = lrl_batch_builder_add_text(&g->batch, g->model->tokenizer, last->content);
   else
     s = lrl_batch_builder_add_chat(&g->batch, g->model->tokenizer, &chat, row->messages,

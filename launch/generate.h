@@ -23,6 +23,7 @@ struct lrl_generate_row {
   struct lrl_message *messages; /* room for one more: the answer, when it is scored */
   const char **images;
   char *text;      /* what they point into */
+  char *gold;      /* the row's "gold" as JSON text; NULL: none */
   int64_t seq;     /* its prompt in the batch; -1: none */
   char error[300]; /* "" when the row is good */
 };
@@ -39,8 +40,8 @@ struct lrl_generator {
   FILE *out;
   int32_t stop[2];
   int n_stop;
-  bool stream;
-  size_t streamed; /* bytes printed */
+  bool raw, stream; /* raw: asked for, or how the model was trained */
+  size_t streamed;  /* bytes printed */
   struct lrl_generate_row *rows;
   int64_t n_rows, cap_rows, n_samples, n_done, n_failed;
 };

@@ -1,6 +1,8 @@
 /* Rows and answers of laurel generate. */
 #include "launch/generate.h"
 
+#include "data/synth/verify.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,32 +15,48 @@ static const char *keep(const char *text, char **at) {
   return copy;
 }
 
+/* Turns of the row's chat that make the prompt: of a preference pair those before the answers. 0
+ * and to->error for a row that is no prompt. */
+static int64_t prompt_turns(const struct lrl_chat_row *from, struct lrl_generate_row *to) {
+  const json_t *v = from->value;
+  const bool pair = from->n_chats == 2 && json_object_get(v, "chats") == NULL;
+  if (from->error != NULL)
+    snprintf(to->error, sizeof to->error, "%s", from->error);
+  else if (pair && from->chats[0].n_messages < 2)
+    snprintf(to->error, sizeof to->error, "nothing stands before the answers of the pair");
+  else if (from->n_chats != 1 && !pair)
+    snprintf(to->error, sizeof to->error, "a prompt is one chat, the row has %lld",
+             (long long)from->n_chats);
+  else
+    return from->chats[0].n_messages - pair;
+  return 0;
+}
+
 lrl_status lrl_generate_row_copy(const struct lrl_chat_row *from, struct lrl_generate_row *to) {
   *to = (struct lrl_generate_row){.id = from->id == NULL ? NULL : json_deep_copy(from->id),
                                   .row = from->row,
                                   .line = from->line,
                                   .seq = -1};
-  if (from->error == NULL && from->n_chats != 1)
-    snprintf(to->error, sizeof to->error, "a prompt is one chat, the row has %lld",
-             (long long)from->n_chats);
-  else if (from->error != NULL)
-    snprintf(to->error, sizeof to->error, "%s", from->error);
-  if (to->error[0] != '\0')
+  const int64_t n = prompt_turns(from, to);
+  if (n == 0)
     return LRL_OK;
   const struct lrl_chat *c = from->chats;
+  const json_t *gold = json_object_get(from->value, "gold");
   size_t bytes = 1;
-  for (int64_t i = 0; i < c->n_messages; i++)
+  for (int64_t i = 0; i < n; i++)
     bytes += strlen(c->messages[i].role) + strlen(c->messages[i].content) + 2;
   for (int64_t i = 0; i < c->n_images; i++)
     bytes += strlen(c->images[i]) + 1;
-  to->messages = calloc((size_t)c->n_messages + 1, sizeof *to->messages);
+  to->messages = calloc((size_t)n + 1, sizeof *to->messages);
   to->images = calloc((size_t)c->n_images + 1, sizeof *to->images);
   char *at = to->text = malloc(bytes);
-  if (to->messages == NULL || to->images == NULL || at == NULL) {
+  to->gold = json_is_object(gold) ? json_dumps(gold, JSON_COMPACT) : NULL;
+  if (to->messages == NULL || to->images == NULL || at == NULL ||
+      (json_is_object(gold) && to->gold == NULL)) {
     lrl_generate_row_free(to);
     return LRL_FAIL(LRL_ERR_MEMORY, "no memory for a prompt");
   }
-  for (; to->n_messages < c->n_messages; to->n_messages++) {
+  for (; to->n_messages < n; to->n_messages++) {
     const struct lrl_message *m = &c->messages[to->n_messages];
     to->messages[to->n_messages] = (struct lrl_message){keep(m->role, &at), keep(m->content, &at)};
   }
@@ -51,6 +69,7 @@ void lrl_generate_row_free(struct lrl_generate_row *r) {
   free(r->messages);
   free((void *)r->images);
   free(r->text);
+  free(r->gold);
   json_decref(r->id);
   *r = (struct lrl_generate_row){0};
 }
@@ -65,7 +84,7 @@ static lrl_status decode(const struct lrl_generator *g, const struct lrl_generat
   struct lrl_ids ids = {0};
   lrl_status status = LRL_OK;
   *text = NULL;
-  if (!g->o->raw)
+  if (!g->raw)
     return lrl_tokenizer_decode(g->model->tokenizer, s->tokens, n, text);
   LRL_TRY_GOTO(lrl_ids_append(&ids, prompt, b->layout.length[r->seq]));
   LRL_TRY_GOTO(lrl_tokenizer_decode(g->model->tokenizer, ids.data, ids.n, &before));
@@ -132,8 +151,15 @@ static lrl_status score_row(struct lrl_generator *g, struct lrl_generate_row *r,
 static lrl_status response(const struct lrl_generator *g, const struct lrl_generate_row *r,
                            const struct lrl_gen_sample *s, const float *score, json_t *list) {
   char *text;
-  double logprob = 0;
+  double logprob = 0, gold;
   LRL_TRY(answer_text(g, r, s, &text));
+  const lrl_status status =
+      r->gold == NULL ? LRL_OK
+                      : lrl_synth_verify(r->gold, text, s->finish == LRL_FINISH_STOP, &gold);
+  if (status != LRL_OK) {
+    free(text);
+    return status;
+  }
   for (int64_t i = 0; i < s->n; i++)
     logprob += (double)s->logprobs[i];
   json_t *o = json_object();
@@ -144,6 +170,8 @@ static lrl_status response(const struct lrl_generator *g, const struct lrl_gener
   json_object_set_new(o, "logprob", json_real(logprob));
   if (score != NULL)
     json_object_set_new(o, "score", json_real((double)*score));
+  if (r->gold != NULL)
+    json_object_set_new(o, "gold", json_real(gold));
   free(text);
   return json_array_append_new(list, o) == 0 ? LRL_OK
                                              : LRL_FAIL(LRL_ERR_MEMORY, "no memory for an answer");

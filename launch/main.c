@@ -14,6 +14,7 @@ static const struct {
     {"sft", "fine-tune a language model on answers or texts", lrl_command_sft},
     {"score", "score, compare or rank chats with a trained reward model", lrl_command_score},
     {"generate", "sample answers; best-of-N with a reward model", lrl_command_generate},
+    {"bon-curve", "best-of-N: learned and gold reward against KL", lrl_command_bon_curve},
     {"convert", "checkpoints of other programs to Laurel's", lrl_command_convert},
     {"data", "write a synthetic corpus; pack and inspect preference data", lrl_command_data},
     {"doctor", "what this machine and this build can do", lrl_command_doctor},

@@ -284,6 +284,51 @@ static void test_stories(void **state) {
   free(laurel(1, "convert %s/stories260K.bin x.h5 --tokenizer %s/stories260K.bin", folder, folder));
 }
 
+/* Pairs are prompts up to their answers, and rows with a gold record get a gold reward. */
+static void test_gold(void **state) {
+  (void)state;
+  char path[128];
+  snprintf(path, sizeof path, "%s/gold.jsonl", dir);
+  FILE *f = fopen(path, "w");
+  assert_non_null(f);
+  /* Whatever is said, it lacks this word: 0. No objects are asked for: 0. */
+  fputs("{\"conversations_a\": [{\"from\": \"human\", \"value\": \"What colour is the ball?\"}, "
+        "{\"from\": \"bot\", \"value\": \"red\"}], \"conversations_b\": [{\"from\": \"human\", "
+        "\"value\": \"What colour is the ball?\"}, {\"from\": \"bot\", \"value\": \"no\"}], "
+        "\"gold\": {\"check\": \"choice\", \"answer\": \"zyzzyva\", \"others\": []}}\n"
+        "{\"prompt\": \"What colour is the ball?\", \"gold\": {\"check\": \"format\", \"topic\": "
+        "\"zyzzyva\", \"rule\": \"none\", \"argument\": \"\"}}\n"
+        "{\"prompt\": \"What colour is the ball?\"}\n"
+        "{\"chosen\": [{\"role\": \"assistant\", \"content\": \"a\"}], \"rejected\": "
+        "[{\"role\": \"assistant\", \"content\": \"b\"}]}\n",
+        f);
+  fclose(f);
+  char *text = laurel(0, "generate policy.h5 gold.jsonl --max_new_tokens 6 --samples 3");
+  for (int i = 0; i < 4; i++) {
+    json_t *o = line(text, i);
+    const json_t *list = json_object_get(o, "responses");
+    assert_int_equal(json_array_size(list), i < 3 ? 3 : 0);
+    assert_int_equal(json_object_get(o, "error") != NULL, i == 3);
+    for (size_t k = 0; k < json_array_size(list); k++) {
+      const json_t *gold = json_object_get(json_array_get(list, k), "gold");
+      assert_int_equal(gold != NULL, i < 2);
+      assert_true(gold == NULL || json_real_value(gold) == (i == 0 ? 0 : 0.5));
+    }
+    json_decref(o);
+  }
+  free(text);
+  /* The pair's prompt is the same prompt as the plain one: greedy answers agree. */
+  text = laurel(0, "generate policy.h5 gold.jsonl --max_new_tokens 6 --temperature 0 "
+                   "--repetition_penalty 1");
+  json_t *a = line(text, 0), *b = line(text, 2);
+  json_t *x = json_array_get(json_object_get(a, "responses"), 0);
+  json_t *y = json_array_get(json_object_get(b, "responses"), 0);
+  assert_true(json_equal(json_object_get(x, "logprob"), json_object_get(y, "logprob")));
+  json_decref(a);
+  json_decref(b);
+  free(text);
+}
+
 static void test_wrong_use(void **state) {
   (void)state;
   free(laurel(1, "generate policy.h5"));
@@ -297,8 +342,9 @@ static void test_wrong_use(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_best_of), cmocka_unit_test(test_stream_is_the_text),
-      cmocka_unit_test(test_stories), cmocka_unit_test(test_wrong_use)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_best_of),
+                                     cmocka_unit_test(test_stream_is_the_text),
+                                     cmocka_unit_test(test_stories), cmocka_unit_test(test_gold),
+                                     cmocka_unit_test(test_wrong_use)};
   return cmocka_run_group_tests(tests, make_files, remove_files);
 }
