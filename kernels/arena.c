@@ -86,6 +86,14 @@ void *lrl_arena_alloc(struct lrl_arena *a, size_t bytes) {
   return p;
 }
 
+void lrl_arena_release(struct lrl_arena *a, void *p, size_t bytes) {
+  const uintptr_t page = 4096, from = ((uintptr_t)p + page - 1) / page * page;
+  const uintptr_t to = ((uintptr_t)p + bytes) / page * page;
+  LRL_ASSERT((char *)p >= a->base && (char *)p + bytes <= a->base + a->used);
+  if (from < to)
+    madvise((char *)p + (from - (uintptr_t)p), to - from, MADV_DONTNEED);
+}
+
 lrl_status lrl_arena_pretouch(struct lrl_arena *a, size_t bytes) {
   return bytes > a->committed ? commit(a, bytes) : LRL_OK;
 }

@@ -18,6 +18,7 @@ enum lrl_rng_purpose {
   LRL_RNG_DROPOUT = 5,
   LRL_RNG_SAMPLE = 6,
   LRL_RNG_TEST = 7,
+  LRL_RNG_MINIBATCH = 8,
 };
 
 /* out[4] = block `k` of stream (seed, purpose, index). */

@@ -59,6 +59,30 @@ void lrl_vlm_free(struct lrl_vlm *m) {
   lrl_arena_free(&m->weights);
 }
 
+bool lrl_vlm_share_vision(struct lrl_vlm *to, const struct lrl_vlm *from) {
+  struct lrl_param_unit *a = to->params.units;
+  const struct lrl_param_unit *b = from->params.units;
+  const int n = to->projector_unit + 1; /* vision comes first */
+  if (n == 0 || n != from->projector_unit + 1 ||
+      to->cfg.vit.image_size != from->cfg.vit.image_size ||
+      to->cfg.vit.patch_size != from->cfg.vit.patch_size ||
+      to->cfg.vit.num_attention_heads != from->cfg.vit.num_attention_heads ||
+      to->cfg.vit.layer_norm_eps != from->cfg.vit.layer_norm_eps)
+    return false;
+  for (int u = 0; u < n; u++)
+    if (a[u].trainable || b[u].trainable || a[u].n != b[u].n || a[u].dtype != b[u].dtype ||
+        memcmp(a[u].data, b[u].data, (size_t)(a[u].n * lrl_dtype_bytes(a[u].dtype))) != 0)
+      return false;
+  char *first = a[0].data;
+  for (int u = 0; u < n; u++) {
+    const size_t bytes = (size_t)(a[u].n * lrl_dtype_bytes(a[u].dtype));
+    if (u == n - 1)
+      lrl_arena_release(&to->weights, first, (size_t)((char *)a[u].data - first) + bytes);
+    a[u].data = b[u].data;
+  }
+  return true;
+}
+
 static int64_t grid_of(const struct lrl_vit_config *c) { return c->image_size / c->patch_size / 2; }
 
 int64_t lrl_vlm_image_tokens(const struct lrl_vit_config *c, int64_t rows, int64_t cols) {

@@ -41,6 +41,11 @@ struct lrl_vlm {
 lrl_status lrl_vlm_init(struct lrl_vlm *m, const struct lrl_vlm_config *cfg);
 void lrl_vlm_free(struct lrl_vlm *m);
 
+/* When the frozen vision tower, separators and projector of both models hold the same values, makes
+ * `to` use the memory of `from`, which must outlive it, and gives its own back. Then image tokens
+ * that one computed serve the other. False, and nothing changes, when they differ. */
+bool lrl_vlm_share_vision(struct lrl_vlm *to, const struct lrl_vlm *from);
+
 /* Images of a batch: tiles f32 [n_tiles, 3, size, size], per image first the global view, then
  * rows*cols tiles in raster order. */
 struct lrl_vlm_images {
