@@ -24,8 +24,8 @@ void lrl_arena_free(struct lrl_arena *a);
 /* 64-byte aligned, uninitialised; NULL (and LRL_ERR_MEMORY recorded) when the arena is exhausted or
  * the machine has no memory. bytes == 0 gives a valid pointer. */
 void *lrl_arena_alloc(struct lrl_arena *a, size_t bytes);
-/* Gives the whole pages within p[0 .. bytes), memory of the arena that nobody uses any more, back to
- * the system; what is in them is lost. */
+/* Gives the whole pages within p[0 .. bytes), memory of the arena that nobody uses any more, back
+ * to the system; what is in them is lost. */
 void lrl_arena_release(struct lrl_arena *a, void *p, size_t bytes);
 /* Makes the first `bytes` of the arena resident now. */
 lrl_status lrl_arena_pretouch(struct lrl_arena *a, size_t bytes);
