@@ -12,6 +12,7 @@ static const struct {
 } commands[] = {
     {"reward", "train a Bradley-Terry reward model on preference pairs", lrl_command_reward},
     {"sft", "fine-tune a language model on answers or texts", lrl_command_sft},
+    {"ppo", "train a policy against a reward model or gold rules", lrl_command_ppo},
     {"score", "score, compare or rank chats with a trained reward model", lrl_command_score},
     {"generate", "sample answers; best-of-N with a reward model", lrl_command_generate},
     {"bon-curve", "best-of-N: learned and gold reward against KL", lrl_command_bon_curve},

@@ -1,4 +1,5 @@
-/* `laurel reward CONFIG.yaml key=value ...`, and `laurel sft` likewise. */
+/* `laurel reward CONFIG.yaml key=value ...`, `laurel sft` and `laurel ppo` likewise. */
+#include "train/ppo.h"
 #include "train/reward.h"
 #include "train/sft.h"
 
@@ -84,4 +85,13 @@ int lrl_command_sft(int argc, char **argv) {
   static struct lrl_sft_config cfg;
   const struct lrl_option_table table = {lrl_sft_options, lrl_n_sft_options};
   return run(&(struct command){"sft", table, &cfg, train_sft}, argc, argv);
+}
+
+static lrl_status train_ppo(const void *cfg, struct lrl_comm *comm, const char *text) {
+  return lrl_ppo_train(cfg, comm, text);
+}
+int lrl_command_ppo(int argc, char **argv) {
+  static struct lrl_ppo_config cfg;
+  const struct lrl_option_table table = {lrl_ppo_options, lrl_n_ppo_options};
+  return run(&(struct command){"ppo", table, &cfg, train_ppo}, argc, argv);
 }

@@ -2,6 +2,7 @@
  * published - each number here is SPEC's, typed again, not read from the file. */
 #include "launch/config.h"
 #include "model/param_build.h"
+#include "train/ppo_config.h"
 #include "train/reward_config.h"
 #include "train/sft.h"
 
@@ -41,6 +42,28 @@ static void test_sft_config_loads(void **state) {
   assert_non_null(c);
   lrl_config_defaults(&t, c);
   assert_int_equal(lrl_config_load(&t, c, source_path("configs/text_sft.yaml")), LRL_OK);
+  free(c);
+}
+
+static void test_ppo_configs_load(void **state) {
+  (void)state;
+  static const char *const patterns[] = {"configs/*ppo*.yaml", "configs/*/*ppo*.yaml"};
+  const struct lrl_option_table t = {lrl_ppo_options, lrl_n_ppo_options};
+  struct lrl_ppo_config *c = malloc(sizeof *c);
+  size_t n = 0;
+  assert_non_null(c);
+  for (int i = 0; i < 2; i++) {
+    glob_t g;
+    if (glob(source_path(patterns[i]), 0, NULL, &g) != 0)
+      continue;
+    for (size_t k = 0; k < g.gl_pathc; k++, n++) {
+      lrl_config_defaults(&t, c);
+      if (lrl_config_load(&t, c, g.gl_pathv[k]) != LRL_OK)
+        fail_msg("%s", lrl_last_error());
+    }
+    globfree(&g);
+  }
+  assert_true(n >= 1);
   free(c);
 }
 
@@ -170,9 +193,8 @@ static void test_official_size(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_every_config_loads),
-      cmocka_unit_test(test_sft_config_loads),
-      cmocka_unit_test(test_official_values),
+      cmocka_unit_test(test_every_config_loads), cmocka_unit_test(test_sft_config_loads),
+      cmocka_unit_test(test_ppo_configs_load),   cmocka_unit_test(test_official_values),
       cmocka_unit_test(test_official_size),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,39 @@
+/* The networks of PPO, each from a checkpoint: the policy that is trained, the frozen reference (a
+ * LoRA policy without its adapters, or a network of its own), the critic, and the reward model. All
+ * but the reward model read the policy's tokens.
+ *
+ * Vision towers, projectors and separators are frozen. A network whose vision equals the policy's
+ * uses the policy's memory and image tokens. */
+#ifndef LRL_PPO_MODELS_H
+#define LRL_PPO_MODELS_H
+#include "train/ppo_config.h"
+#include "train/reward_model.h"
+
+struct lrl_ppo_network {
+  bool present;
+  bool own_images; /* its image tokens are not the policy's */
+  struct lrl_model_options options;
+  struct lrl_data_options data; /* image geometry */
+  struct lrl_vlm model;
+};
+struct lrl_ppo_models {
+  struct lrl_tokenizer *tokenizer; /* the policy's */
+  struct lrl_ppo_network policy, reference, critic;
+  struct lrl_ppo_network ema;      /* f32 average of the policy; present when ppo.ema_beta > 0 */
+  bool reference_without_lora;     /* the reference is the policy without its adapters */
+  struct lrl_reward_model *reward; /* NULL: the gold rules score */
+};
+
+/* Zeroed m. Every rank reads for itself. Errors: a checkpoint of the wrong kind, another tokenizer,
+ * a model that the options need but do not name. Free with lrl_ppo_models_close, also after a
+ * failure. */
+lrl_status lrl_ppo_models_open(struct lrl_ppo_models *m, const struct lrl_ppo_config *c,
+                               struct lrl_ctx *ctx);
+void lrl_ppo_models_close(struct lrl_ppo_models *m);
+
+/* "key: value" lines that describe the policy's network and images. malloc'ed; NULL without
+ * memory. */
+char *lrl_ppo_policy_config(const struct lrl_ppo_network *policy);
+/* A number that changes with any weight of the reference. */
+uint64_t lrl_ppo_reference_hash(const struct lrl_ppo_models *m);
+#endif
