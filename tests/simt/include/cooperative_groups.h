@@ -1,0 +1,105 @@
+/* Cooperative groups of a block and of parts of a warp. Not simulated: grid and cluster groups. */
+#pragma once
+#include <cuda_runtime.h>
+
+namespace cooperative_groups {
+class thread_block {
+public:
+  static void sync(SIMT_AT) { simt::barrier(0, 0, 0, file_, line_); }
+  static unsigned thread_rank() { return (unsigned)simt::self->linear; }
+  static unsigned num_threads() {
+    return simt::block_size.x * simt::block_size.y * simt::block_size.z;
+  }
+  static unsigned size() { return num_threads(); }
+  static dim3 group_index() { return simt::block_index; }
+  static dim3 thread_index() { return simt::self->id; }
+  static dim3 group_dim() { return simt::block_size; }
+  static dim3 dim_threads() { return simt::block_size; }
+};
+inline thread_block this_thread_block() { return {}; }
+
+/* Lanes of one warp: the consecutive lanes of a tile, or those that were together. */
+class lanes {
+protected:
+  unsigned mask_;
+  explicit lanes(unsigned m) : mask_(m) {}
+  /* Lane in the warp of the group's rank-th member. */
+  int lane_of(int rank) const {
+    unsigned m = mask_;
+    for (; rank > 0; rank--)
+      m &= m - 1;
+    return m == 0 ? simt::self->lane : __builtin_ctz(m);
+  }
+
+public:
+  void sync(SIMT_AT) const { simt::warp_sync(mask_, file_, line_); }
+  unsigned thread_rank() const {
+    return (unsigned)__builtin_popcount(mask_ & ((1u << simt::self->lane) - 1));
+  }
+  unsigned num_threads() const { return (unsigned)__builtin_popcount(mask_); }
+  unsigned size() const { return num_threads(); }
+  template <class T> T shfl(T v, int rank, SIMT_AT) const {
+    return simt::shuffled(simt::SHUFFLE_INDEX, mask_, v, lane_of(rank % (int)num_threads()), 32,
+                          "shfl", file_, line_);
+  }
+  template <class T> T shfl_up(T v, unsigned d, SIMT_AT) const {
+    const int r = (int)thread_rank() - (int)d;
+    return simt::shuffled(simt::SHUFFLE_INDEX, mask_, v, r < 0 ? simt::self->lane : lane_of(r), 32,
+                          "shfl_up", file_, line_);
+  }
+  template <class T> T shfl_down(T v, unsigned d, SIMT_AT) const {
+    const unsigned r = thread_rank() + d;
+    return simt::shuffled(simt::SHUFFLE_INDEX, mask_, v,
+                          r >= num_threads() ? simt::self->lane : lane_of((int)r), 32, "shfl_down",
+                          file_, line_);
+  }
+  template <class T> T shfl_xor(T v, unsigned x, SIMT_AT) const {
+    return simt::shuffled(simt::SHUFFLE_INDEX, mask_, v, lane_of((int)(thread_rank() ^ x)), 32,
+                          "shfl_xor", file_, line_);
+  }
+  unsigned ballot(int p, SIMT_AT) const {
+    const unsigned all = __ballot_sync(mask_, p, file_, line_);
+    unsigned r = 0, n = 0;
+    for (unsigned m = mask_; m != 0; m &= m - 1, n++)
+      r |= (all >> __builtin_ctz(m) & 1u) << n;
+    return r;
+  }
+  int any(int p, SIMT_AT) const { return __any_sync(mask_, p, file_, line_); }
+  int all(int p, SIMT_AT) const { return __all_sync(mask_, p, file_, line_); }
+  unsigned simt_mask() const { return mask_; }
+};
+
+class coalesced_group : public lanes {
+public:
+  explicit coalesced_group(unsigned m) : lanes(m) {}
+};
+inline coalesced_group coalesced_threads() { return coalesced_group(__activemask()); }
+
+template <unsigned N, class Parent = void> class thread_block_tile : public lanes {
+  static_assert(N >= 1 && N <= 32 && (N & (N - 1)) == 0, "tile size");
+
+public:
+  thread_block_tile()
+      : lanes(N == 32 ? 0xffffffffu
+                      : ((1u << (N & 31)) - 1) << (simt::self->lane / (int)N * (int)N)) {}
+  template <class Other>
+  thread_block_tile(const thread_block_tile<N, Other> &o) : lanes(o.simt_mask()) {}
+  static constexpr unsigned size() { return N; }
+  static constexpr unsigned num_threads() { return N; }
+  unsigned meta_group_rank() const { return (unsigned)simt::self->linear / N; }
+  unsigned meta_group_size() const { return (thread_block::num_threads() + N - 1) / N; }
+};
+template <unsigned N, class Group>
+inline thread_block_tile<N, Group> tiled_partition(const Group &) {
+  return {};
+}
+template <class Group> inline void sync(const Group &g, SIMT_AT) { g.sync(file_, line_); }
+inline coalesced_group labeled_partition(const lanes &g, int label, SIMT_AT) {
+  simt::match q = {(uint64_t)(unsigned)label, 0, 0};
+  simt::meet(simt::do_match, "labeled_partition", g.simt_mask(), &q, file_, line_);
+  return coalesced_group(q.result);
+}
+inline coalesced_group binary_partition(const lanes &g, bool p, SIMT_AT) {
+  return labeled_partition(g, p, file_, line_);
+}
+} // namespace cooperative_groups

@@ -1,0 +1,28 @@
+/* IEEE half for the simulator, under CUDA's names. */
+#pragma once
+#include "simt_float16.h"
+
+SIMT_FLOAT16_TYPES(__half, __half2, __half_raw, half_bits, half_value)
+typedef __half half;
+typedef __half2 half2;
+
+inline __half __float2half(float f) { return __half(f); }
+inline __half __float2half_rn(float f) { return __half(f); }
+inline __half __double2half(double f) { return __half(f); }
+inline float __half2float(__half h) { return h; }
+inline __half2 __float2half2_rn(float f) { return {f, f}; }
+inline __half2 __floats2half2_rn(float a, float b) { return {a, b}; }
+inline __half2 __float22half2_rn(float2 f) { return {f.x, f.y}; }
+inline float2 __half22float2(__half2 h) { return make_float2(h.x, h.y); }
+inline __half2 __half2half2(__half h) { return {h, h}; }
+inline __half2 __halves2half2(__half a, __half b) { return {a, b}; }
+inline __half2 make_half2(__half a, __half b) { return {a, b}; }
+inline __half __low2half(__half2 h) { return h.x; }
+inline __half __high2half(__half2 h) { return h.y; }
+inline float __low2float(__half2 h) { return h.x; }
+inline float __high2float(__half2 h) { return h.y; }
+inline unsigned short __half_as_ushort(__half h) { return h.__x; }
+inline short __half_as_short(__half h) { return (short)h.__x; }
+inline __half __ushort_as_half(unsigned short u) { return __half_raw{u}; }
+inline __half __int2half_rn(int i) { return __half(i); }
+inline int __half2int_rn(__half h) { return (int)rintf(h); }

@@ -1,0 +1,12 @@
+#include "cuda_runtime.h"
+#define CUDART_INF_F ((float)INFINITY)
+#define CUDART_NAN_F ((float)NAN)
+#define CUDART_INF ((double)INFINITY)
+#define CUDART_NAN ((double)NAN)
+#define CUDART_PI_F 3.141592654f
+#define CUDART_PI 3.1415926535897931e+0
+#define CUDART_L2E_F 1.442695041f
+#define CUDART_LN2_F 0.693147181f
+#define CUDART_SQRT_HALF_F 0.707106781f
+#define CUDART_MAX_NORMAL_F 3.402823466e+38f
+#define CUDART_MIN_DENORM_F 1.401298464e-45f

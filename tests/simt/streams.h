@@ -1,0 +1,56 @@
+/* Deferred queues of simulated streams. An operation only enters its stream's queue; synchronising
+ * calls (and, in shuffled mode, any call, by chance) run the head of a random stream that may go
+ * on. So a missing wait shows as data that is not there, and vector clocks report it whatever the
+ * order. */
+#ifndef SIMT_STREAMS_H
+#define SIMT_STREAMS_H
+#include "simt.h"
+
+#include <cuda_runtime_api.h>
+
+#include <deque>
+#include <functional>
+#include <string>
+
+namespace simt {
+enum { MAX_STREAMS = 32 };
+struct clock_vector {
+  unsigned at[MAX_STREAMS] = {};
+  void join(const clock_vector &o) {
+    for (int i = 0; i < MAX_STREAMS; i++)
+      at[i] = o.at[i] > at[i] ? o.at[i] : at[i];
+  }
+};
+struct operation {
+  std::string name;
+  std::function<bool()> ready; /* empty: always */
+  std::function<bool()> run;   /* false: not finished, call again */
+  int stream = 0;
+  unsigned number = 0;
+  clock_vector clock;
+  bool reported = false;
+};
+} // namespace simt
+struct CUstream_st {
+  int id;
+  bool blocking; /* orders itself with the legacy default stream */
+  std::deque<simt::operation> queue;
+  simt::clock_vector clock;
+};
+struct CUevent_st {
+  simt::clock_vector clock;
+  long recorded = 0, done = 0;
+  double ms = 0.0;
+};
+namespace simt {
+CUstream_st *stream_of(cudaStream_t s);
+void push(cudaStream_t s, operation o);
+void finish_stream(CUstream_st *s); /* and the host has seen it */
+void finish_event(CUevent_st *e);
+void finish_all();
+bool advance(); /* one step of some stream; false: nothing can run */
+clock_vector &host_clock();
+CUstream_st *new_stream(bool blocking);
+void drop_stream(CUstream_st *s);
+} // namespace simt
+#endif
