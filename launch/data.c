@@ -14,6 +14,7 @@
 struct synth_options {
   char out[LRL_OPTION_TEXT], size[LRL_OPTION_TEXT], domains[LRL_OPTION_TEXT];
   int64_t seed, validation, tile;
+  int level;
 };
 #define AT(f) offsetof(struct synth_options, f)
 static const struct lrl_option synth_rows[] = {
@@ -27,6 +28,8 @@ static const struct lrl_option synth_rows[] = {
     {"domains", LRL_OPTION_STRING, AT(domains),
      "counting,relation,chart,receipt,arithmetic,instruct,video", 0, 0, NULL, "",
      "which parts of the world"},
+    {"level", LRL_OPTION_ENUM, AT(level), "full", 0, 0, "full|easy", "",
+     "easy: one or two kinds of question a domain, plain pictures, bare answers"},
     {"tile", LRL_OPTION_INT, AT(tile), "112", 56, 1120, NULL, "pixels",
      "side of a square picture; others are multiples of it"},
 };
@@ -60,9 +63,10 @@ static lrl_status synth(int argc, char **argv) {
     return LRL_FAIL(LRL_ERR_ARG, "name the folder to write: --out DIR");
   LRL_TRY(parse_size(o.size, &w.n_train));
   LRL_TRY(lrl_synth_domains_parse(o.domains, &w.domains));
-  w.seed = (uint64_t)o.seed;
+  w.world.seed = (uint64_t)o.seed;
   w.n_validation = o.validation >= 0 ? o.validation : (w.n_train + 4) / 5;
-  w.unit = (int32_t)o.tile;
+  w.world.unit = (int32_t)o.tile;
+  w.world.level = o.level == 0 ? LRL_SYNTH_FULL : LRL_SYNTH_EASY;
   double t0 = omp_get_wtime();
   LRL_TRY(lrl_synth_write(o.out, &w));
   int n_domains = __builtin_popcount(w.domains);

@@ -35,9 +35,11 @@ static lrl_status render(struct lrl_synth_draw *d, struct lrl_synth_item *item,
   return LRL_OK;
 }
 
-/* One chart in six is twice as wide as high and has 5 to 8 bars. */
+/* Easy: three bars. One chart in six is twice as wide as high and has 5 to 8 bars. */
 static void draw_bars(struct lrl_synth_draw *d, struct bars *b) {
-  b->n = lrl_synth_int(d, 1, 6) == 1 ? lrl_synth_int(d, 5, MOST) : lrl_synth_int(d, 2, 4);
+  b->n = d->easy                       ? 3
+         : lrl_synth_int(d, 1, 6) == 1 ? lrl_synth_int(d, 5, MOST)
+                                       : lrl_synth_int(d, 2, 4);
   for (int i = 0; i < b->n; i++)
     b->value[i] = lrl_synth_int(d, 1, HIGHEST);
 }
@@ -45,7 +47,7 @@ static void draw_bars(struct lrl_synth_draw *d, struct bars *b) {
 /* The highest (or lowest) bar stands out by 2 or more. */
 static void ask_extreme(struct lrl_synth_draw *d, struct lrl_synth_item *item, struct bars *b) {
   static const char *const forms[] = {"#", "Bar #.", "It is bar #."};
-  int bar[2], highest = lrl_synth_int(d, 0, 1);
+  int bar[2], highest = d->easy || lrl_synth_int(d, 0, 1);
   lrl_synth_choose(d, b->n, 2, bar);
   b->value[bar[0]] = highest ? lrl_synth_int(d, 4, HIGHEST) : lrl_synth_int(d, 1, HIGHEST - 3);
   for (int i = 0; i < b->n; i++)
@@ -112,7 +114,7 @@ static void ask_bars(struct lrl_synth_draw *d, struct lrl_synth_item *item, stru
 
 lrl_status lrl_synth_chart(struct lrl_synth_draw *d, struct lrl_synth_item *item) {
   struct bars b;
-  int kind = lrl_synth_int(d, 0, 9);
+  int kind = d->easy ? 0 : lrl_synth_int(d, 0, 9);
   draw_bars(d, &b);
   if (kind <= 2)
     ask_extreme(d, item, &b);

@@ -18,8 +18,8 @@ static struct thing any_thing(struct lrl_synth_draw *d) {
 /* One in six pictures is twice as wide as high. */
 static lrl_status scatter(struct lrl_synth_draw *d, struct lrl_canvas *c,
                           const struct thing *things, int n) {
-  int wide = lrl_synth_int(d, 1, 6) == 1, columns = (1 + wide) * LRL_CANVAS_POINTS / CELL,
-      cells[16];
+  int wide = !d->easy && lrl_synth_int(d, 1, 6) == 1,
+      columns = (1 + wide) * LRL_CANVAS_POINTS / CELL, cells[16];
   LRL_TRY(lrl_canvas_init(c, d->unit, 2 + 2 * wide, 2, lrl_synth_paper(d)));
   lrl_synth_choose(d, columns * LRL_CANVAS_POINTS / CELL, n, cells);
   for (int i = 0; i < n; i++) {
@@ -53,7 +53,7 @@ static lrl_status which_picture(struct lrl_synth_draw *d, struct lrl_synth_item 
 lrl_status lrl_synth_counting(struct lrl_synth_draw *d, struct lrl_synth_item *item) {
   static const char *const forms[] = {"#", "I count #.", "The answer is #."};
   struct thing things[2 * MOST];
-  int n[2], kind = lrl_synth_int(d, 0, 9), n_others = lrl_synth_int(d, 0, 3);
+  int n[2], kind = d->easy ? 1 : lrl_synth_int(d, 0, 9), n_others = lrl_synth_int(d, 0, 3);
   if (kind == 0)
     return which_picture(d, item);
   lrl_synth_two_numbers(d, 1, MOST, 3, n);

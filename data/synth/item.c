@@ -57,8 +57,8 @@ static void fill(char *out, const char *form, const char *answer) {
 
 void lrl_synth_reply(struct lrl_synth_draw *d, struct lrl_synth_item *item,
                      const char *const *forms, int n_forms, const char *right, const char *wrong) {
-  int a = lrl_synth_int(d, 0, n_forms - 1), b = a;
-  if (lrl_synth_chance(d, 20))
+  int a = d->easy ? 0 : lrl_synth_int(d, 0, n_forms - 1), b = a;
+  if (!d->easy && lrl_synth_chance(d, 20))
     b = lrl_synth_int(d, 0, n_forms - 1);
   fill(item->chosen, forms[a], right);
   fill(item->rejected, forms[b], wrong);

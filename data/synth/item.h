@@ -26,10 +26,11 @@ struct lrl_synth_item {
   uint64_t scene, twin;
 };
 
-/* Source of an item's draws; unit as in canvas.h. */
+/* Source of an item's draws; unit as in canvas.h; easy: enum lrl_synth_level of synth.h. */
 struct lrl_synth_draw {
   struct lrl_rng rng;
   int32_t unit;
+  bool easy;
 };
 
 typedef lrl_status lrl_synth_fn(struct lrl_synth_draw *d, struct lrl_synth_item *item);
@@ -55,7 +56,7 @@ struct lrl_colour lrl_synth_paper(struct lrl_synth_draw *d);
 /* out[LRL_SYNTH_TEXT] = the formatted text. */
 void lrl_synth_print(char *out, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Both replies: a form is a sentence with '#' where the answer goes. Both replies mostly have the
- * same form; where not, either form is as likely for either reply. */
+ * same form; where not, either form is as likely for either reply. Easy: the first form only. */
 void lrl_synth_reply(struct lrl_synth_draw *d, struct lrl_synth_item *item,
                      const char *const *forms, int n_forms, const char *right, const char *wrong);
 

@@ -120,8 +120,8 @@ static void shuffle(struct lrl_synth_draw *d, struct receipt *r) {
 }
 
 lrl_status lrl_synth_receipt(struct lrl_synth_draw *d, struct lrl_synth_item *item) {
-  struct receipt r = {.n = lrl_synth_int(d, 2, MOST)};
-  int kind = lrl_synth_int(d, 0, 9);
+  struct receipt r = {.n = d->easy ? 1 : lrl_synth_int(d, 2, MOST)};
+  int kind = d->easy ? 5 : lrl_synth_int(d, 0, 9);
   lrl_synth_choose(d, N_GOODS, MOST + 1, r.item);
   for (int i = 0; i < MOST; i++)
     r.price[i] = lrl_synth_int(d, 1, 9);

@@ -17,6 +17,10 @@ static const struct {
 
 const char *lrl_synth_domain_name(enum lrl_synth_domain d) { return domains[d].name; }
 
+const char *lrl_synth_level_name(enum lrl_synth_level level) {
+  return level == LRL_SYNTH_FULL ? "full" : "easy";
+}
+
 const char *lrl_synth_split_name(enum lrl_synth_split s) {
   return s == LRL_SYNTH_TRAIN ? "train" : "validation";
 }
@@ -64,11 +68,12 @@ static void clear(struct lrl_synth_item *item) {
   item->scene = item->twin = 0;
 }
 
-lrl_status lrl_synth_item_draw(uint64_t seed, int32_t unit, enum lrl_synth_domain domain,
+lrl_status lrl_synth_item_draw(const struct lrl_synth_world *world, enum lrl_synth_domain domain,
                                enum lrl_synth_split split, int64_t index,
                                struct lrl_synth_item *item) {
   uint64_t stream = (uint64_t)domain << 48 | (uint64_t)split << 47 | (uint64_t)index;
-  struct lrl_synth_draw d = {lrl_rng_make(seed, LRL_RNG_SYNTH, stream), unit};
+  struct lrl_synth_draw d = {lrl_rng_make(world->seed, LRL_RNG_SYNTH, stream), world->unit,
+                             world->level == LRL_SYNTH_EASY};
   do {
     clear(item);
     LRL_TRY(domains[domain].draw(&d, item));

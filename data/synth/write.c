@@ -63,7 +63,7 @@ static lrl_status write_item(struct writer *w, enum lrl_synth_domain domain,
                              enum lrl_synth_split split, int64_t index, FILE *f) {
   struct lrl_synth_item *item = &w->item;
   char id[64];
-  LRL_TRY(lrl_synth_item_draw(w->opt->seed, w->opt->unit, domain, split, index, item));
+  LRL_TRY(lrl_synth_item_draw(&w->opt->world, domain, split, index, item));
   snprintf(id, sizeof id, "%s-%s-%06lld", lrl_synth_domain_name(domain),
            lrl_synth_split_name(split), (long long)index);
   json_t *row = json_pack("{ss}", "id", id), *images = json_array();
@@ -114,22 +114,25 @@ static lrl_status add_text(char **texts, int64_t *n, const char *text) {
   return texts[(*n)++] != NULL ? LRL_OK : no_memory();
 }
 
-/* Trained on the first items of every domain, whichever domains and sizes are written, so that
- * corpora of one seed share it. */
+/* Trained on the first items of every domain and level, whichever domains and sizes are written, so
+ * that corpora of one seed share it. */
 static lrl_status write_tokenizer(struct writer *w) {
-  char *texts[3 * TOKENIZER_ITEMS * LRL_SYNTH_DOMAINS + 1] = {0}, path[PATH_BYTES];
+  char *texts[6 * TOKENIZER_ITEMS * LRL_SYNTH_DOMAINS + 1] = {0}, path[PATH_BYTES];
   int64_t n = 0;
   lrl_status status = LRL_OK;
   snprintf(path, sizeof path, "%s/tokenizer.model", w->dir);
   LRL_TRY_GOTO(add_text(texts, &n, "user\nassistant\nsystem\n"));
-  for (int k = 0; k < LRL_SYNTH_DOMAINS; k++)
+  for (int k = 0; k < 2 * LRL_SYNTH_DOMAINS; k++) {
+    const struct lrl_synth_world world = {w->opt->world.seed, LRL_CANVAS_POINTS,
+                                          k % 2 == 0 ? LRL_SYNTH_FULL : LRL_SYNTH_EASY};
     for (int64_t i = 0; i < TOKENIZER_ITEMS; i++) {
-      LRL_TRY_GOTO(lrl_synth_item_draw(w->opt->seed, LRL_CANVAS_POINTS, (enum lrl_synth_domain)k,
-                                       LRL_SYNTH_TRAIN, i, &w->item));
+      LRL_TRY_GOTO(lrl_synth_item_draw(&world, (enum lrl_synth_domain)(k / 2), LRL_SYNTH_TRAIN, i,
+                                       &w->item));
       LRL_TRY_GOTO(add_text(texts, &n, w->item.prompt));
       LRL_TRY_GOTO(add_text(texts, &n, w->item.chosen));
       LRL_TRY_GOTO(add_text(texts, &n, w->item.rejected));
     }
+  }
   status = lrl_tokenizer_train((const char *const *)texts, n, TOKENIZER_SIZE, path);
 done:
   for (int64_t i = 0; i < n; i++)
@@ -157,7 +160,8 @@ static lrl_status write_readme(const struct writer *w) {
   LRL_TRY(open_file(w, "README.txt", path, &f));
   fprintf(f,
           "Preference pairs about a synthetic world, written by `laurel data synth` %s.\n"
-          "seed %llu, %lld training and %lld validation pairs a domain, pictures of %d pixels.\n\n"
+          "%s level, seed %llu, %lld training and %lld validation pairs a domain, pictures of %d "
+          "pixels.\n\n"
           "<domain>_<split>.json   pairs in the official format: conversations_a is right\n"
           "images/                 their pictures\n"
           "data.txt                all training files, with thousands of pairs\n"
@@ -167,8 +171,9 @@ static lrl_status write_readme(const struct writer *w) {
           "reads it. The splits have no scene in common. For one question, the same reply is\n"
           "right as often as wrong: only the picture (or the arithmetic, or the instruction)\n"
           "tells.\n\ndomains:",
-          LAUREL_VERSION, (unsigned long long)w->opt->seed, (long long)w->opt->n_train,
-          (long long)w->opt->n_validation, (int)w->opt->unit);
+          LAUREL_VERSION, lrl_synth_level_name(w->opt->world.level),
+          (unsigned long long)w->opt->world.seed, (long long)w->opt->n_train,
+          (long long)w->opt->n_validation, (int)w->opt->world.unit);
   for (int k = 0; k < LRL_SYNTH_DOMAINS; k++)
     if (w->opt->domains >> k & 1)
       fprintf(f, " %s", lrl_synth_domain_name((enum lrl_synth_domain)k));
@@ -179,8 +184,8 @@ static lrl_status write_readme(const struct writer *w) {
 lrl_status lrl_synth_write(const char *dir, const struct lrl_synth_options *options) {
   struct writer w = {.dir = dir, .opt = options};
   lrl_status status;
-  if (options->n_train < 1 || options->n_validation < 0 || options->unit < LRL_CANVAS_POINTS ||
-      options->unit > 20 * LRL_CANVAS_POINTS)
+  if (options->n_train < 1 || options->n_validation < 0 ||
+      options->world.unit < LRL_CANVAS_POINTS || options->world.unit > 20 * LRL_CANVAS_POINTS)
     return LRL_FAIL(LRL_ERR_ARG, "a synthetic world needs at least one pair and pictures of 56 to "
                                  "1120 pixels");
   if (strlen(dir) > PATH_BYTES - 128)

@@ -23,6 +23,7 @@
 #include <zlib.h>
 
 enum { SEED = 11, UNIT = 56, N_ITEMS = 1500 };
+static struct lrl_synth_world world = {SEED, UNIT, LRL_SYNTH_FULL};
 static char dir[64];
 
 static int setup(void **state) {
@@ -54,7 +55,7 @@ static void ok(lrl_status s) {
 
 static void draw(enum lrl_synth_domain domain, enum lrl_synth_split split, int64_t i,
                  struct lrl_synth_item *item) {
-  ok(lrl_synth_item_draw(SEED, UNIT, domain, split, i, item));
+  ok(lrl_synth_item_draw(&world, domain, split, i, item));
 }
 
 /* ---- files ---- */
@@ -87,20 +88,8 @@ static uint32_t hash_tree(const char *root) {
 }
 
 static void write_world(const char *name, uint64_t seed, int64_t n, uint32_t domains) {
-  const struct lrl_synth_options o = {seed, n, (n + 4) / 5, domains, UNIT};
+  const struct lrl_synth_options o = {{seed, UNIT, world.level}, n, (n + 4) / 5, domains};
   ok(lrl_synth_write(in_dir(name), &o));
-}
-
-static void test_same_bytes(void **state) {
-  (void)state;
-  uint32_t all = (1U << LRL_SYNTH_DOMAINS) - 1;
-  write_world("a", SEED, 20, all);
-  write_world("b", SEED, 20, all);
-  write_world("c", SEED + 1, 20, all);
-  uint32_t a = hash_tree(in_dir("a"));
-  assert_true(tree_files > 5 * 24 + 14);
-  assert_int_equal(a, hash_tree(in_dir("b")));
-  assert_int_not_equal(a, hash_tree(in_dir("c")));
 }
 
 static void same_start(const char *small, const char *large, bool whole) {
@@ -113,6 +102,25 @@ static void same_start(const char *small, const char *large, bool whole) {
   assert_memory_equal(a, b, na);
   free(a);
   free(b);
+}
+
+static void test_same_bytes(void **state) {
+  (void)state;
+  uint32_t all = (1U << LRL_SYNTH_DOMAINS) - 1;
+  write_world("a", SEED, 20, all);
+  write_world("b", SEED, 20, all);
+  write_world("c", SEED + 1, 20, all);
+  uint32_t a = hash_tree(in_dir("a"));
+  assert_true(tree_files > 5 * 24 + 14);
+  assert_int_equal(a, hash_tree(in_dir("b")));
+  assert_int_not_equal(a, hash_tree(in_dir("c")));
+  world.level = LRL_SYNTH_EASY;
+  write_world("d", SEED, 20, all);
+  write_world("e", SEED, 20, all);
+  world.level = LRL_SYNTH_FULL;
+  assert_int_not_equal(a, hash_tree(in_dir("d")));
+  assert_int_equal(hash_tree(in_dir("d")), hash_tree(in_dir("e")));
+  same_start("a/tokenizer.model", "d/tokenizer.model", true);
 }
 
 /* A larger corpus begins with the smaller one, and any two of one seed share the tokenizer. */
@@ -461,17 +469,34 @@ static void test_gold_is_not_read(void **state) {
   lrl_tokenizer_close(t);
 }
 
+static int easy(void **state) {
+  (void)state;
+  world.level = LRL_SYNTH_EASY;
+  return 0;
+}
+
+static int full(void **state) {
+  (void)state;
+  world.level = LRL_SYNTH_FULL;
+  return 0;
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_bytes),
-                                     cmocka_unit_test(test_prefix),
-                                     cmocka_unit_test(test_pictures),
-                                     cmocka_unit_test(test_verdicts),
-                                     cmocka_unit_test(test_verify_rules),
-                                     cmocka_unit_test(test_no_shortcut),
-                                     cmocka_unit_test(test_shortcut_is_detected),
-                                     cmocka_unit_test(test_length),
-                                     cmocka_unit_test(test_disjoint_splits),
-                                     cmocka_unit_test(test_gold_is_not_read)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_same_bytes),
+      cmocka_unit_test(test_prefix),
+      cmocka_unit_test(test_pictures),
+      cmocka_unit_test(test_verdicts),
+      cmocka_unit_test_setup_teardown(test_verdicts, easy, full),
+      cmocka_unit_test(test_verify_rules),
+      cmocka_unit_test(test_no_shortcut),
+      cmocka_unit_test_setup_teardown(test_no_shortcut, easy, full),
+      cmocka_unit_test(test_shortcut_is_detected),
+      cmocka_unit_test(test_length),
+      cmocka_unit_test_setup_teardown(test_length, easy, full),
+      cmocka_unit_test(test_disjoint_splits),
+      cmocka_unit_test_setup_teardown(test_disjoint_splits, easy, full),
+      cmocka_unit_test(test_gold_is_not_read)};
   print_message("seed %d\n", SEED);
   return cmocka_run_group_tests(tests, setup, teardown);
 }
