@@ -46,9 +46,8 @@ void lrl_batch_builder_reset(struct lrl_batch_builder *b) {
   b->reason[0] = '\0';
 }
 
-static lrl_status reserve_seq(struct lrl_batch_builder *b, int64_t tokens) {
-  struct lrl_batch *t = &b->batch;
-  size_t n = (size_t)(t->n_tokens + tokens), s = (size_t)t->n_seqs + 1;
+static lrl_status reserve_seqs(struct lrl_batch_builder *b, int64_t n_seqs, int64_t tokens) {
+  size_t n = (size_t)tokens, s = (size_t)n_seqs;
   if (n > INT32_MAX)
     return LRL_FAIL(LRL_ERR_SHAPE, "a micro-batch of %zu tokens is too large", n);
   LRL_TRY(lrl_buffer_reserve(&b->buffer[IDS], n * sizeof(int32_t)));
@@ -65,7 +64,7 @@ static int32_t *i32(const struct lrl_batch_builder *b, int k) { return b->buffer
 static lrl_status begin_seq(struct lrl_batch_builder *b, int32_t parent, int64_t tokens,
                             int32_t *seq) {
   struct lrl_batch *t = &b->batch;
-  LRL_TRY(reserve_seq(b, tokens));
+  LRL_TRY(reserve_seqs(b, t->n_seqs + 1, t->n_tokens + tokens));
   int64_t s = t->n_seqs++;
   i32(b, START)[s] = (int32_t)t->n_tokens;
   i32(b, LENGTH)[s] = 0;
@@ -90,9 +89,32 @@ static void add_tokens(struct lrl_batch_builder *b, int32_t seq, const int32_t *
   }
 }
 
+static lrl_status reserve_images(struct lrl_batch_builder *b, int64_t n) {
+  return lrl_buffer_reserve(&b->buffer[IMAGES], (size_t)n * sizeof(struct lrl_batch_image));
+}
+static size_t tile_bytes(const struct lrl_batch_builder *b) {
+  return (size_t)b->batch.tile * (size_t)b->batch.tile * 3 * sizeof(float);
+}
+static lrl_status reserve_tiles(struct lrl_batch_builder *b, int64_t n) {
+  return lrl_buffer_reserve(&b->buffer[TILES], (size_t)n * tile_bytes(b));
+}
+static lrl_status reserve_pairs(struct lrl_batch_builder *b, int64_t n) {
+  for (int i = CHOSEN_SEQ; i <= MARGIN; i++)
+    LRL_TRY(lrl_buffer_reserve(&b->buffer[i], (size_t)n * sizeof(int64_t)));
+  return LRL_OK;
+}
+
+lrl_status lrl_batch_builder_reserve(struct lrl_batch_builder *b,
+                                     const struct lrl_batch_bounds *n) {
+  LRL_TRY(reserve_seqs(b, 3 * n->n_pairs, n->n_tokens));
+  LRL_TRY(reserve_pairs(b, n->n_pairs));
+  LRL_TRY(reserve_images(b, n->n_images));
+  return reserve_tiles(b, n->n_tiles);
+}
+
 static lrl_status add_image(struct lrl_batch_builder *b, const struct lrl_batch_image *image) {
   struct lrl_batch *t = &b->batch;
-  LRL_TRY(lrl_buffer_reserve(&b->buffer[IMAGES], (size_t)(t->n_images + 1) * sizeof *image));
+  LRL_TRY(reserve_images(b, t->n_images + 1));
   ((struct lrl_batch_image *)b->buffer[IMAGES].data)[t->n_images++] = *image;
   return LRL_OK;
 }
@@ -122,12 +144,11 @@ static lrl_status add_part(struct lrl_batch_builder *b, const struct lrl_corpus_
 static lrl_status add_tiles(struct lrl_batch_builder *b, const void *bytes, size_t n_bytes,
                             int32_t rows, int32_t cols, int64_t n_in_chat, int64_t *first) {
   struct lrl_batch *t = &b->batch;
-  size_t one = (size_t)t->tile * (size_t)t->tile * 3 * sizeof(float);
   int64_t n = 1 + (int64_t)rows * cols;
-  LRL_TRY(lrl_buffer_reserve(&b->buffer[TILES], (size_t)(t->n_tiles + n) * one));
+  LRL_TRY(reserve_tiles(b, t->n_tiles + n));
   LRL_TRY(b->images->tiles(b->images->user, bytes, n_bytes, n_in_chat,
                            (float *)b->buffer[TILES].data +
-                               (size_t)t->n_tiles * (one / sizeof(float))));
+                               (size_t)t->n_tiles * (tile_bytes(b) / sizeof(float))));
   *first = t->n_tiles;
   t->n_tiles += n;
   return LRL_OK;
@@ -164,13 +185,6 @@ static lrl_status add_pair_tiles(struct lrl_batch_builder *b, const struct lrl_c
                       (int)s->rows, (int)s->cols, (int)g.rows, (int)g.cols);
     LRL_TRY(add_tiles(b, image.bytes, image.n_bytes, s->rows, s->cols, s->n_in_chat, &tile_of[k]));
   }
-  return LRL_OK;
-}
-
-static lrl_status reserve_pair(struct lrl_batch_builder *b) {
-  size_t n = (size_t)b->batch.n_pairs + 1;
-  for (int i = CHOSEN_SEQ; i <= MARGIN; i++)
-    LRL_TRY(lrl_buffer_reserve(&b->buffer[i], n * sizeof(int64_t)));
   return LRL_OK;
 }
 
@@ -225,7 +239,7 @@ lrl_status lrl_batch_builder_add_pair(struct lrl_batch_builder *b, const struct 
     return LRL_OK;
   }
   int32_t seq[2];
-  LRL_TRY(reserve_pair(b));
+  LRL_TRY(reserve_pairs(b, t->n_pairs + 1));
   LRL_TRY(add_sequences(b, &p, seq));
   int64_t k = t->n_pairs++;
   i32(b, CHOSEN_SEQ)[k] = seq[0];

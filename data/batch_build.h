@@ -23,6 +23,20 @@ void lrl_batch_builder_init(struct lrl_batch_builder *b, const struct lrl_image_
 void lrl_batch_builder_free(struct lrl_batch_builder *b);
 void lrl_batch_builder_reset(struct lrl_batch_builder *b);
 
+/* What a batch may come to hold. */
+struct lrl_batch_bounds {
+  int64_t n_tokens, n_pairs, n_images, n_tiles; /* as in struct lrl_batch */
+};
+/* The bounds of every batch of at most max_pairs pairs of c in this builder, and of at most
+ * max_tokens packed tokens unless it has one pair only (0: no limit, and then no bound of tiles:
+ * n_tiles is 0). Looks at every pair. */
+struct lrl_batch_bounds lrl_batch_builder_bounds(const struct lrl_batch_builder *b,
+                                                 const struct lrl_corpus *c, int64_t max_pairs,
+                                                 int64_t max_tokens);
+/* Makes room for it, so that adding allocates nothing. LRL_ERR_MEMORY, LRL_ERR_SHAPE. */
+lrl_status lrl_batch_builder_reserve(struct lrl_batch_builder *b,
+                                     const struct lrl_batch_bounds *bounds);
+
 /* Adds pair i. When one of its images cannot be decoded the pair is left out, n_set_aside counted
  * and the reason kept. LRL_ERR_MEMORY, LRL_ERR_SHAPE (more than 2^31 - 1 tokens), LRL_ERR_ARG (the
  * corpus was packed with another image geometry). */

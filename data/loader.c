@@ -142,11 +142,17 @@ lrl_status lrl_loader_create(const struct lrl_corpus *c, const struct lrl_loader
   if (l->step_pairs == NULL || l->mine == NULL || l->slots == NULL)
     LRL_TRY_GOTO(LRL_FAIL(LRL_ERR_MEMORY, "no memory for the loader"));
   l->n_slots = options->prefetch + 1;
+  struct lrl_batch_bounds bounds = {0};
   for (int64_t i = 0; i < l->n_slots; i++) {
     lrl_batch_builder_init(&l->slots[i], options->images);
     l->slots[i].share_prefix = options->share_prefix;
     l->slots[i].answers_only = options->answers_only;
     l->slots[i].withhold_images = options->withhold_images;
+    if (i == 0)
+      bounds = lrl_batch_builder_bounds(
+          &l->slots[0], c, (options->batch_pairs + options->n_ranks - 1) / options->n_ranks,
+          options->max_tokens);
+    LRL_TRY_GOTO(lrl_batch_builder_reserve(&l->slots[i], &bounds));
   }
   if (pthread_create(&l->thread, NULL, run, l) != 0)
     LRL_TRY_GOTO(LRL_FAIL(LRL_ERR_IO, "cannot start the loader's thread"));

@@ -77,6 +77,7 @@ static lrl_status measure(struct ops_bench *b, const struct lrl_bench_row *row, 
                                 .b = row->b,
                                 .c = row->c,
                                 .budget = b->cfg.seconds,
+                                .spread = ((int64_t)160 << 20) / b->cfg.shrink,
                                 .version = version,
                                 .n = -2};
   lrl_status s = row->run(&b->op);

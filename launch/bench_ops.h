@@ -14,6 +14,7 @@ struct lrl_bench_op {
   lrl_dtype dtype;
   int64_t a, b, c;  /* sizes, as the row has them */
   double budget;    /* seconds */
+  int64_t spread;   /* bytes to go through where operands shall come from memory */
   uint64_t version; /* of a weight; another one for every measurement */
 
   /* Per call: flops or bytes. READ and UPDATE say which rate of the memory it is held against:

@@ -102,7 +102,7 @@ CASE(gemm_bwd_weight) {
 }
 /* As in decoding: the weights come from memory, a different matrix each call. */
 CASE(gemm_decode) {
-  const int64_t size = o->b * o->c, n = ((int64_t)160 << 20) / (size * lrl_dtype_bytes(o->dtype));
+  const int64_t size = o->b * o->c, n = o->spread / (size * lrl_dtype_bytes(o->dtype)) + 1;
   READS(size, 0);
   char *weights = IN(size * n);
   struct lrl_gemm_args g = {.m = o->a,
@@ -348,8 +348,6 @@ CASE(linear_cross_entropy) {
   lrl_status s = lrl_param_set_alloc(&params, o->memory);
   if (s == LRL_OK)
     s = lrl_param_set_alloc_grads(&params, o->memory);
-  if (s == LRL_OK)
-    s = lrl_param_set_init(&params, 1);
   params.units[unit].version = o->version;
   void *x = IN(o->a * o->b);
   int32_t *target = indices(o, o->a, o->c, 7919);

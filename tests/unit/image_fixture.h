@@ -21,7 +21,10 @@
 #include <png.h>
 #include <webp/encode.h>
 
-enum { IX_W = 45, IX_H = 34 };
+#ifndef IX_W /* pixels of the made images; a test may want others */
+#define IX_W 45
+#define IX_H 34
+#endif
 
 struct ix_file {
   uint8_t *bytes;
