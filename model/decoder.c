@@ -308,8 +308,10 @@ struct lrl_tensor *lrl_decoder_final(struct lrl_tape *tape, struct lrl_decoder *
   struct lrl_param_unit *unit = &d->params->units[d->norm_unit];
   lrl_tape_unit_begin(tape, unit);
   if (tape->status == LRL_OK && rows != NULL) {
-    branch = lrl_nn_gather(tape, branch, rows, n);
+    /* In this order: going back, the norm's x borrows the gradient of its residual, which must
+     * therefore be the older of the two. */
     stream = stream == NULL ? NULL : lrl_nn_gather(tape, stream, rows, n);
+    branch = lrl_nn_gather(tape, branch, rows, n);
   }
   if (tape->status != LRL_OK)
     return lrl_tensor_new(tape, LRL_F32, 0, 0);

@@ -181,8 +181,8 @@ static lrl_status rms_norm_back(struct lrl_tape *tape, void *saved) {
   bool fresh = dx == first->grad;
   if (first == s->x)
     return lrl_grad_end(tape, first, dx);
-  /* The same gradient goes to both summands. x usually has no other use, so it borrows the buffer.
-   */
+  /* The same gradient goes to both summands. x usually has no other use, so it borrows the buffer;
+   * the residual is the older of the two, so that its buffer is recycled after x used it. */
   if (s->x->needs_grad && !s->x->has_grad && fresh) {
     s->x->grad = dx;
     s->x->has_grad = true;
