@@ -72,7 +72,7 @@ void lrl_checkpoint_close(struct lrl_checkpoint *k);
 /* The newest whole checkpoint of `dir`: path "" and *step -1 when there is none (or no folder).
  * Removes the *.tmp files of killed runs; a damaged checkpoint is passed over with a warning. */
 lrl_status lrl_checkpoint_latest(const char *dir, char *path, size_t size, int64_t *step);
-/* Removes all but the newest `keep_last` (0: keep all) and the one of `keep_step` (-1: none). */
+/* Removes all but the newest `keep_last` and the one of `keep_step` (-1: none). */
 lrl_status lrl_checkpoint_rotate(const char *dir, int64_t keep_last, int64_t keep_step);
 /* The checkpoint that a user's `path` means: the file itself, or of a run's folder (or its folder
  * of checkpoints) the best one if that is kept, else the newest. LRL_ERR_IO when there is none. */

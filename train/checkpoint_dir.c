@@ -111,7 +111,7 @@ lrl_status lrl_checkpoint_rotate(const char *dir, int64_t keep_last, int64_t kee
   struct found *all;
   size_t n;
   lrl_status s = list(dir, ".h5", &all, &n);
-  for (size_t i = (size_t)keep_last; keep_last > 0 && i < n && s == LRL_OK; i++)
+  for (size_t i = (size_t)keep_last; i < n && s == LRL_OK; i++)
     if (all[i].step != keep_step)
       s = delete_file(dir, all[i].name);
   free(all);

@@ -409,6 +409,11 @@ static void test_folder(void **state) {
     snprintf(path, sizeof path, "run/step_%d.h5", steps[i]);
     assert_int_equal(access(in_dir(path), F_OK), stays[i] ? 0 : -1);
   }
+  assert_int_equal(lrl_checkpoint_rotate(in_dir("run"), 0, -1), LRL_OK); /* a run begun anew */
+  for (int i = 0; i < 5; i++) {
+    snprintf(path, sizeof path, "run/step_%d.h5", steps[i]);
+    assert_int_equal(access(in_dir(path), F_OK), -1);
+  }
   assert_int_equal(access(in_dir("run/step_x.h5"), F_OK), 0);
   close_model(&m);
 }
