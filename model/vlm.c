@@ -59,28 +59,32 @@ void lrl_vlm_free(struct lrl_vlm *m) {
   lrl_arena_free(&m->weights);
 }
 
-bool lrl_vlm_share_vision(struct lrl_vlm *to, const struct lrl_vlm *from) {
-  struct lrl_param_unit *a = to->params.units;
-  const struct lrl_param_unit *b = from->params.units;
-  const int n = to->projector_unit + 1; /* vision comes first */
-  if (n == 0 || n != from->projector_unit + 1 ||
-      to->cfg.vit.image_size != from->cfg.vit.image_size ||
-      to->cfg.vit.patch_size != from->cfg.vit.patch_size ||
-      to->cfg.vit.num_attention_heads != from->cfg.vit.num_attention_heads ||
-      to->cfg.vit.layer_norm_eps != from->cfg.vit.layer_norm_eps)
+static bool same_geometry(const struct lrl_vit_config *a, const struct lrl_vit_config *b) {
+  return a->image_size == b->image_size && a->patch_size == b->patch_size &&
+         a->num_attention_heads == b->num_attention_heads && a->layer_norm_eps == b->layer_norm_eps;
+}
+
+static bool share_unit(struct lrl_vlm *to, struct lrl_param_unit *a,
+                       const struct lrl_param_unit *b) {
+  const size_t bytes = (size_t)(a->n * lrl_dtype_bytes(a->dtype));
+  if (a->trainable || b->trainable || a->n != b->n || a->dtype != b->dtype ||
+      memcmp(a->data, b->data, bytes) != 0)
     return false;
-  for (int u = 0; u < n; u++)
-    if (a[u].trainable || b[u].trainable || a[u].n != b[u].n || a[u].dtype != b[u].dtype ||
-        memcmp(a[u].data, b[u].data, (size_t)(a[u].n * lrl_dtype_bytes(a[u].dtype))) != 0)
-      return false;
-  char *first = a[0].data;
-  for (int u = 0; u < n; u++) {
-    const size_t bytes = (size_t)(a[u].n * lrl_dtype_bytes(a[u].dtype));
-    if (u == n - 1)
-      lrl_arena_release(&to->weights, first, (size_t)((char *)a[u].data - first) + bytes);
-    a[u].data = b[u].data;
-  }
+  lrl_arena_release(&to->weights, a->data, bytes);
+  a->data = b->data;
   return true;
+}
+
+enum lrl_vision_share lrl_vlm_share_vision(struct lrl_vlm *to, const struct lrl_vlm *from) {
+  const int n = to->projector_unit + 1; /* vision comes first, its tower before the rest */
+  if (n == 0 || n != from->projector_unit + 1 || !same_geometry(&to->cfg.vit, &from->cfg.vit))
+    return LRL_VISION_OWN;
+  bool tower = true, rest = true;
+  for (int u = 0; u < n; u++) {
+    const bool same = share_unit(to, &to->params.units[u], &from->params.units[u]);
+    *(u < to->gn_unit ? &tower : &rest) &= same;
+  }
+  return !tower ? LRL_VISION_OWN : rest ? LRL_VISION_ALL : LRL_VISION_TOWER;
 }
 
 static int64_t grid_of(const struct lrl_vit_config *c) { return c->image_size / c->patch_size / 2; }
@@ -92,8 +96,8 @@ int64_t lrl_vlm_image_tokens(const struct lrl_vit_config *c, int64_t rows, int64
 
 /* Vision features of all tiles. A frozen tower runs tile by tile without a record and leaves only
  * its output behind. */
-static struct lrl_tensor *features(struct lrl_tape *tape, struct lrl_vlm *m,
-                                   const struct lrl_vlm_images *im) {
+struct lrl_tensor *lrl_vlm_features(struct lrl_tape *tape, struct lrl_vlm *m,
+                                    const struct lrl_vlm_images *im) {
   enum { TILES_AT_ONCE = 8 };
   const struct lrl_vit_config *c = &m->cfg.vit;
   if (tape->record && m->cfg.train_vision)
@@ -152,7 +156,7 @@ static int64_t image_sources(const struct lrl_vit_config *c, int64_t first_tile,
 }
 
 struct lrl_tensor *lrl_vlm_merged(struct lrl_tape *tape, struct lrl_vlm *m,
-                                  const struct lrl_vlm_images *im) {
+                                  const struct lrl_vlm_images *im, struct lrl_tensor *features) {
   const struct lrl_vit_config *c = &m->cfg.vit;
   int64_t total = 0, tiles = 0;
   for (int64_t i = 0; i < im->n_images; i++) {
@@ -180,7 +184,8 @@ struct lrl_tensor *lrl_vlm_merged(struct lrl_tape *tape, struct lrl_vlm *m,
       gn_rows[n_gn] = (int32_t)t;
       gn[n_gn++] = gn[t];
     }
-  struct lrl_tensor *x = lrl_nn_gather(tape, features(tape, m, im), source, total * 4);
+  struct lrl_tensor *x = lrl_nn_gather(
+      tape, features != NULL ? features : lrl_vlm_features(tape, m, im), source, total * 4);
   struct lrl_tensor *merged = lrl_nn_reshape(tape, x, total, 4 * c->hidden_size);
   struct lrl_param_unit *unit = &m->params.units[m->gn_unit];
   lrl_tape_unit_begin(tape, unit);
@@ -211,7 +216,7 @@ struct lrl_tensor *lrl_vlm_embed_images(struct lrl_tape *tape, struct lrl_vlm *m
     lrl_tape_ok(tape,
                 LRL_FAIL(LRL_ERR_ARG, "this model has no vision tower, but the chat has images"));
   else
-    x = lrl_vlm_project(tape, m, lrl_vlm_merged(tape, m, in->images));
+    x = lrl_vlm_project(tape, m, lrl_vlm_merged(tape, m, in->images, NULL));
   if (tape->status == LRL_OK && in->image_tokens != NULL)
     x = lrl_nn_gather(tape, x, in->image_tokens, in->n_image_rows);
   if (tape->status == LRL_OK && x->rows != in->n_image_rows)

@@ -41,10 +41,12 @@ struct lrl_vlm {
 lrl_status lrl_vlm_init(struct lrl_vlm *m, const struct lrl_vlm_config *cfg);
 void lrl_vlm_free(struct lrl_vlm *m);
 
-/* When the frozen vision tower, separators and projector of both models hold the same values, makes
- * `to` use the memory of `from`, which must outlive it, and gives its own back. Then image tokens
- * that one computed serve the other. False, and nothing changes, when they differ. */
-bool lrl_vlm_share_vision(struct lrl_vlm *to, const struct lrl_vlm *from);
+/* What two models have in common on the way from pixels to image tokens. */
+enum lrl_vision_share { LRL_VISION_OWN, LRL_VISION_TOWER, LRL_VISION_ALL };
+/* Makes `to` use the memory of `from`, which must outlive it, for every unit of the vision tower,
+ * the separators and the projector that is frozen and holds the same values in both, and gives its
+ * own back. TOWER: the features of `from` are those of `to`; ALL: so are the image tokens. */
+enum lrl_vision_share lrl_vlm_share_vision(struct lrl_vlm *to, const struct lrl_vlm *from);
 
 /* Images of a batch: tiles f32 [n_tiles, 3, size, size], per image first the global view, then
  * rows*cols tiles in raster order. */
@@ -55,9 +57,13 @@ struct lrl_vlm_images {
 };
 /* Tokens of an image of rows x cols tiles: (rows*cols+1)*g^2 + 1 + (rows+1)*g (SPEC 2.2). */
 int64_t lrl_vlm_image_tokens(const struct lrl_vit_config *c, int64_t rows, int64_t cols);
-/* [sum of image tokens, 4*vit width]: merged patches and GN tokens, before the projector. */
+/* [n_tiles * tokens of a tile, vit width]: what the tower makes of the tiles. */
+struct lrl_tensor *lrl_vlm_features(struct lrl_tape *tape, struct lrl_vlm *m,
+                                    const struct lrl_vlm_images *images);
+/* [sum of image tokens, 4*vit width]: merged patches and GN tokens, before the projector; features
+ * NULL: they are computed. */
 struct lrl_tensor *lrl_vlm_merged(struct lrl_tape *tape, struct lrl_vlm *m,
-                                  const struct lrl_vlm_images *images);
+                                  const struct lrl_vlm_images *images, struct lrl_tensor *features);
 /* merged -> Linear, exact GELU, Linear -> [tokens, hidden]. */
 struct lrl_tensor *lrl_vlm_project(struct lrl_tape *tape, struct lrl_vlm *m,
                                    struct lrl_tensor *merged);

@@ -161,15 +161,15 @@ static double millions(const struct lrl_vlm *m, bool trained) {
 static void announce(const struct lrl_ppo_trainer *t) {
   const struct lrl_ppo_models *m = &t->models;
   const struct lrl_ppo_config *c = t->cfg;
+  static const char *const vision[] = {" (own vision tower)", " (the policy's vision tower)",
+                                       " (the policy's image tokens)"};
   lrl_log(LRL_LOG_INFO, "ppo",
           "policy of %.2f M parameters, %.2f M of them trained; reference: %s; critic: %s%s; %lld "
           "iterations of %lld prompts x %lld responses on %d rank%s",
           millions(&m->policy.model, false), millions(&m->policy.model, true),
           m->reference_without_lora ? "the policy without its adapters" : "a network of its own",
           !m->critic.present ? "none" : "trained",
-          m->critic.present && m->policy.model.cfg.has_vision
-              ? (m->critic.own_images ? " (own vision tower)" : " (the policy's vision tower)")
-              : "",
+          m->critic.present && m->policy.model.cfg.has_vision ? vision[m->critic.vision] : "",
           (long long)t->n_steps, (long long)c->rollout_batch_size, (long long)c->samples_per_prompt,
           lrl_comm_size(t->comm), lrl_comm_size(t->comm) == 1 ? "" : "s");
 }

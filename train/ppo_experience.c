@@ -78,7 +78,7 @@ lrl_status lrl_ppo_logprobs_of(struct lrl_ppo_trainer *t, struct lrl_ppo_experie
   if (!m->reference_without_lora) {
     reference.model = &m->reference.model;
     reference.without_lora = false;
-    reference.images = m->reference.own_images ? e->reference_images : e->images[0];
+    reference.images = m->reference.vision == LRL_VISION_ALL ? e->images[0] : e->reference_images;
   }
   LRL_TRY(run(t, e, &policy, &t->seconds.old));
   e->old_logprobs = old;
@@ -93,8 +93,9 @@ static lrl_status values_of(struct lrl_ppo_trainer *t, struct lrl_ppo_experience
   float *values = room(t, e);
   if (values == NULL)
     return LRL_ERR_MEMORY;
-  const struct pass p = {
-      .model = &critic->model, .images = e->images[critic->own_images ? 1 : 0], .out = values};
+  const struct pass p = {.model = &critic->model,
+                         .images = e->images[critic->vision == LRL_VISION_ALL ? 0 : 1],
+                         .out = values};
   LRL_TRY(run(t, e, &p, &t->seconds.values));
   e->values = values;
   return LRL_OK;

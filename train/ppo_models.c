@@ -1,6 +1,5 @@
 #include "train/ppo_models.h"
 
-#include "kernels/log.h"
 #include "model/param_build.h"
 #include "train/checkpoint.h"
 
@@ -193,10 +192,14 @@ done:
   return status;
 }
 
-/* Whether a network gets the policy's image tokens; then it needs no vision of its own. */
-static void share_vision(struct lrl_ppo_models *m, struct lrl_ppo_network *n) {
-  if (n->present && m->policy.model.cfg.has_vision)
-    n->own_images = !lrl_vlm_share_vision(&n->model, &m->policy.model);
+static lrl_status share_vision(const struct lrl_ppo_models *m, struct lrl_ppo_network *n,
+                               const char *what) {
+  if (!n->present || !m->policy.model.cfg.has_vision)
+    return LRL_OK;
+  if (!n->model.cfg.has_vision)
+    return LRL_FAIL(LRL_ERR_ARG, "the policy sees images, the %s does not", what);
+  n->vision = lrl_vlm_share_vision(&n->model, &m->policy.model);
+  return LRL_OK;
 }
 
 lrl_status lrl_ppo_models_open(struct lrl_ppo_models *m, const struct lrl_ppo_config *c,
@@ -211,10 +214,8 @@ lrl_status lrl_ppo_models_open(struct lrl_ppo_models *m, const struct lrl_ppo_co
   if (c->reward_model[0] != '\0')
     LRL_TRY(lrl_reward_model_open(c->reward_model, c->device == 0 ? "cpu" : "ref", (int)c->threads,
                                   &m->reward));
-  if (m->policy.model.cfg.has_vision && m->critic.present && !m->critic.model.cfg.has_vision)
-    lrl_log(LRL_LOG_WARN, "ppo", "the critic sees no images, the policy does");
-  share_vision(m, &m->reference);
-  share_vision(m, &m->critic);
+  LRL_TRY(share_vision(m, &m->reference, "reference"));
+  LRL_TRY(share_vision(m, &m->critic, "critic"));
   return LRL_OK;
 }
 

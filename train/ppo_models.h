@@ -2,8 +2,8 @@
  * LoRA policy without its adapters, or a network of its own), the critic, and the reward model. All
  * but the reward model read the policy's tokens.
  *
- * Vision towers, projectors and separators are frozen. A network whose vision equals the policy's
- * uses the policy's memory and image tokens. */
+ * Vision towers, projectors and separators are frozen. What of them equals the policy's is in
+ * memory once, and computed once for a prompt. */
 #ifndef LRL_PPO_MODELS_H
 #define LRL_PPO_MODELS_H
 #include "train/ppo_config.h"
@@ -11,7 +11,7 @@
 
 struct lrl_ppo_network {
   bool present;
-  bool own_images; /* its image tokens are not the policy's */
+  enum lrl_vision_share vision; /* with the policy */
   struct lrl_model_options options;
   struct lrl_data_options data; /* image geometry */
   struct lrl_vlm model;

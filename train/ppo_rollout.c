@@ -42,8 +42,27 @@ static lrl_status choose(struct lrl_ppo_trainer *t, const struct lrl_ppo_rollout
 
 /* ---- image tokens ---- */
 
-static lrl_status embed(struct lrl_ppo_trainer *t, struct lrl_vlm *m, const struct lrl_prompt *p,
-                        const float *tiles, int64_t n_rows, char *out) {
+/* The networks whose image tokens are needed, the policy first, and where they go. */
+struct viewer {
+  struct lrl_vlm *model;
+  bool own_tower;
+  void **images;
+};
+static int viewers(struct lrl_ppo_trainer *t, struct lrl_ppo_experience *e, struct viewer v[3]) {
+  struct lrl_ppo_models *m = &t->models;
+  struct lrl_ppo_network *others[] = {&m->critic, &m->reference};
+  void **places[] = {&e->images[1], &e->reference_images};
+  int n = 0;
+  v[n++] = (struct viewer){&m->policy.model, false, &e->images[0]};
+  for (int i = 0; i < 2; i++)
+    if (others[i]->present && others[i]->vision != LRL_VISION_ALL)
+      v[n++] = (struct viewer){&others[i]->model, others[i]->vision == LRL_VISION_OWN, places[i]};
+  return n;
+}
+
+/* Rows [row, row + n_rows) of every viewer's image tokens, from the tiles of a prompt. */
+static lrl_status embed(struct lrl_ppo_trainer *t, const struct lrl_prompt *p, const float *tiles,
+                        const struct viewer *v, int n, int64_t row, int64_t n_rows) {
   struct lrl_tape tape;
   lrl_tape_init(&tape, &t->ctx, &t->steps, false);
   int32_t *grid = lrl_tape_alloc(&tape, (size_t)p->n_images * 2 * sizeof *grid);
@@ -52,31 +71,21 @@ static lrl_status embed(struct lrl_ppo_trainer *t, struct lrl_vlm *m, const stru
     grid[k] = p->image[k].grid.rows;
     grid[p->n_images + k] = p->image[k].grid.cols;
   }
-  struct lrl_vlm_images images = {p->n_images, lrl_prompt_n_tiles(p), grid, grid + p->n_images,
-                                  tiles};
-  struct lrl_tensor *x = lrl_vlm_project(&tape, m, lrl_vlm_merged(&tape, m, &images));
-  LRL_TRY(tape.status);
-  if (x->rows != n_rows)
-    return LRL_FAIL(LRL_ERR_SHAPE, "the images of %s, line %lld give %lld tokens instead of %lld",
-                    p->file, (long long)p->line, (long long)x->rows, (long long)n_rows);
-  memcpy(out, x->data, (size_t)(x->rows * x->cols * lrl_dtype_bytes(x->dtype)));
+  const struct lrl_vlm_images images = {p->n_images, lrl_prompt_n_tiles(p), grid,
+                                        grid + p->n_images, tiles};
+  struct lrl_tensor *common = lrl_vlm_features(&tape, v[0].model, &images);
+  for (int i = 0; i < n; i++) {
+    struct lrl_tensor *merged =
+        lrl_vlm_merged(&tape, v[i].model, &images, v[i].own_tower ? NULL : common);
+    const struct lrl_tensor *x = lrl_vlm_project(&tape, v[i].model, merged);
+    LRL_TRY(tape.status);
+    if (x->rows != n_rows)
+      return LRL_FAIL(LRL_ERR_SHAPE, "the images of %s, line %lld give %lld tokens instead of %lld",
+                      p->file, (long long)p->line, (long long)x->rows, (long long)n_rows);
+    const int64_t row_bytes = x->cols * lrl_dtype_bytes(x->dtype);
+    memcpy((char *)*v[i].images + row * row_bytes, x->data, (size_t)(n_rows * row_bytes));
+  }
   return LRL_OK;
-}
-
-/* The networks whose image tokens are needed, and where they go. */
-struct viewer {
-  struct lrl_vlm *model;
-  void **images;
-};
-static int viewers(struct lrl_ppo_trainer *t, struct lrl_ppo_experience *e, struct viewer v[3]) {
-  struct lrl_ppo_models *m = &t->models;
-  int n = 0;
-  v[n++] = (struct viewer){&m->policy.model, &e->images[0]};
-  if (m->critic.present && m->critic.own_images)
-    v[n++] = (struct viewer){&m->critic.model, &e->images[1]};
-  if (m->reference.present && m->reference.own_images)
-    v[n++] = (struct viewer){&m->reference.model, &e->reference_images};
-  return n;
 }
 
 /* Computes the image tokens of every prompt once. A prompt whose image is damaged is left out. */
@@ -109,13 +118,8 @@ static lrl_status see(struct lrl_ppo_trainer *t, struct lrl_ppo_experience *e) {
       s = tiles == NULL ? LRL_ERR_MEMORY : lrl_prompt_tiles(&p.data, t->images, tiles);
       if (s == LRL_ERR_MEMORY)
         return s;
-      const size_t mark = lrl_arena_mark(&t->steps);
-      for (int k = 0; k < n_viewers && s == LRL_OK; k++) {
-        const struct lrl_vlm_config *c = &v[k].model->cfg;
-        char *out = (char *)*v[k].images + row * c->decoder.hidden_size * lrl_dtype_bytes(c->dtype);
-        LRL_TRY(embed(t, v[k].model, &p.data, tiles, p.n_images, out));
-        lrl_arena_reset(&t->steps, mark);
-      }
+      if (s == LRL_OK)
+        LRL_TRY(embed(t, &p.data, tiles, v, n_viewers, row, p.n_images));
       lrl_arena_reset(&t->steps, 0);
     }
     if (s != LRL_OK) {

@@ -141,7 +141,7 @@ static lrl_status critic_step(struct lrl_ppo_trainer *t, const struct lrl_ppo_ex
   const struct lrl_ppo_network *critic = &t->models.critic;
   struct side s = {.model = &t->models.critic.model,
                    .optimizer = &t->value,
-                   .images = e->images[critic->own_images ? 1 : 0],
+                   .images = e->images[critic->vision == LRL_VISION_ALL ? 0 : 1],
                    .lr = lr,
                    .critic = true};
   struct lrl_optimizer_stats stats;

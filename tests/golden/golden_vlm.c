@@ -224,7 +224,7 @@ static lrl_status check_model(struct vlm_case *c) {
                                         .tiles = c->tiles.data};
   struct lrl_tape tape;
   lrl_tape_init(&tape, &c->ctx, &c->arena, true);
-  struct lrl_tensor *merged = lrl_vlm_merged(&tape, &c->model, &images);
+  struct lrl_tensor *merged = lrl_vlm_merged(&tape, &c->model, &images, NULL);
   struct lrl_tensor *projected = lrl_vlm_project(&tape, &c->model, merged);
   LRL_TRY(tape.status);
   int64_t n = projected->rows * projected->cols;
