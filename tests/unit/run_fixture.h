@@ -177,7 +177,7 @@ static int count_lines(const char *name) {
   return n;
 }
 
-static double *losses(const char *run_name, int *n) {
+static inline double *losses(const char *run_name, int *n) {
   char name[100];
   snprintf(name, sizeof name, "%s/metrics.jsonl", run_name);
   char *text = slurp(name, NULL);
@@ -197,7 +197,7 @@ static double *losses(const char *run_name, int *n) {
   return out;
 }
 
-static void expect_same_losses(const char *a, const char *b) {
+static inline void expect_same_losses(const char *a, const char *b) {
   int n_a, n_b;
   double *x = losses(a, &n_a), *y = losses(b, &n_b);
   assert_int_equal(n_a, n_b);
@@ -211,7 +211,8 @@ static void expect_same_losses(const char *a, const char *b) {
 
 /* Kills a run each time its metrics have that many lines, and resumes it; then lets it end. The run
  * is started anew by the same command. */
-static void kill_and_resume(struct command *c, const char *run_name, const int *kills, int n) {
+static inline void kill_and_resume(struct command *c, const char *run_name, const int *kills,
+                                   int n) {
   char name[100];
   int status;
   snprintf(name, sizeof name, "%s/metrics.jsonl", run_name);
