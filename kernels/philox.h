@@ -19,6 +19,7 @@ enum lrl_rng_purpose {
   LRL_RNG_SAMPLE = 6,
   LRL_RNG_TEST = 7,
   LRL_RNG_MINIBATCH = 8,
+  LRL_RNG_STORIES = 9,
 };
 
 /* out[4] = block `k` of stream (seed, purpose, index). */

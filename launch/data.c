@@ -1,9 +1,10 @@
-/* `laurel data synth|pack|inspect` */
+/* `laurel data synth|stories|pack|inspect` */
 #include "data/corpus.h"
 #include "data/synth/synth.h"
 #include "data/text.h"
 #include "launch/arguments.h"
 #include "launch/commands.h"
+#include "launch/data_verbs.h"
 
 #include <omp.h>
 #include <stdlib.h>
@@ -251,6 +252,9 @@ static const struct {
   const struct lrl_option_table *table;
 } verbs[] = {
     {"synth", "--out DIR", "write a small visual world with a known truth", synth, &synth_table},
+    {"stories", "--out DIR TEXT...",
+     "plain stories as texts and as pairs of real against corrupted continuations",
+     lrl_data_stories, &lrl_data_stories_table},
     {"pack", "--tokenizer MODEL --out CORPUS.h5 FILE...",
      "encode preference files (.json, .jsonl, .gz, mixture .txt) into one corpus file", pack,
      &pack_table},
