@@ -35,51 +35,59 @@ static struct lrl_reward_config *load(const char *path) {
   return c;
 }
 
-static void test_sft_config_loads(void **state) {
-  (void)state;
-  const struct lrl_option_table t = {lrl_sft_options, lrl_n_sft_options};
-  struct lrl_sft_config *c = malloc(sizeof *c);
-  assert_non_null(c);
-  lrl_config_defaults(&t, c);
-  assert_int_equal(lrl_config_load(&t, c, source_path("configs/text_sft.yaml")), LRL_OK);
-  free(c);
-}
-
-static void test_ppo_configs_load(void **state) {
-  (void)state;
-  static const char *const patterns[] = {"configs/*ppo*.yaml", "configs/*/*ppo*.yaml"};
-  const struct lrl_option_table t = {lrl_ppo_options, lrl_n_ppo_options};
-  struct lrl_ppo_config *c = malloc(sizeof *c);
+/* Every file that one of the two patterns finds loads into `config`, of table t. */
+static void expect_loads(const char *const patterns[2], const struct lrl_option_table *t,
+                         void *config, size_t least) {
   size_t n = 0;
-  assert_non_null(c);
   for (int i = 0; i < 2; i++) {
     glob_t g;
     if (glob(source_path(patterns[i]), 0, NULL, &g) != 0)
       continue;
     for (size_t k = 0; k < g.gl_pathc; k++, n++) {
-      lrl_config_defaults(&t, c);
-      if (lrl_config_load(&t, c, g.gl_pathv[k]) != LRL_OK)
+      lrl_config_defaults(t, config);
+      if (lrl_config_load(t, config, g.gl_pathv[k]) != LRL_OK)
         fail_msg("%s", lrl_last_error());
     }
     globfree(&g);
   }
-  assert_true(n >= 1);
-  free(c);
+  assert_true(n >= least);
 }
 
 static void test_every_config_loads(void **state) {
   (void)state;
-  static const char *const patterns[] = {"configs/*_reward.yaml", "configs/*/*reward*.yaml"};
-  size_t n = 0;
-  for (int i = 0; i < 2; i++) {
-    glob_t g;
-    if (glob(source_path(patterns[i]), 0, NULL, &g) != 0)
-      continue;
-    for (size_t k = 0; k < g.gl_pathc; k++, n++)
-      free(load(g.gl_pathv[k]));
-    globfree(&g);
-  }
-  assert_true(n >= 2);
+  static const char *const reward[2] = {"configs/*reward.yaml", "configs/*/*reward*.yaml"};
+  static const char *const sft[2] = {"configs/*sft.yaml", "configs/*/*sft*.yaml"};
+  static const char *const ppo[2] = {"configs/*ppo*.yaml", "configs/*/*ppo*.yaml"};
+  const struct lrl_option_table of_reward = table();
+  const struct lrl_option_table of_sft = {lrl_sft_options, lrl_n_sft_options};
+  const struct lrl_option_table of_ppo = {lrl_ppo_options, lrl_n_ppo_options};
+  static struct lrl_reward_config r;
+  static struct lrl_sft_config s;
+  static struct lrl_ppo_config p;
+  expect_loads(reward, &of_reward, &r, 4);
+  expect_loads(sft, &of_sft, &s, 2);
+  expect_loads(ppo, &of_ppo, &p, 3);
+}
+
+static bool is(double a, double b) { return !(a < b) && !(a > b); }
+
+/* The numbers that the paper gives, and those of the InternLM2 report (SPEC 6.3, 6.6). */
+static void test_ppo_recipes(void **state) {
+  (void)state;
+  const struct lrl_option_table t = {lrl_ppo_options, lrl_n_ppo_options};
+  static struct lrl_ppo_config c;
+  lrl_config_defaults(&t, &c);
+  assert_int_equal(lrl_config_load(&t, &c, source_path("configs/recipes/ixc2_5_chat_ppo_7b.yaml")),
+                   LRL_OK);
+  assert_true(is(c.actor.lr, 5e-5) && is(c.value.lr, 5e-5) && c.rollout_batch_size == 256);
+  assert_true(is(c.gamma, 0.99) && is(c.lam, 0.95) && is(c.cliprange, 0.2));
+  assert_true(is(c.kl_coef, 0.01) && is(c.top_p, 0.9) && is(c.cliprange_value, 0));
+  lrl_config_defaults(&t, &c);
+  assert_int_equal(lrl_config_load(&t, &c, source_path("configs/recipes/internlm2_ppo.yaml")),
+                   LRL_OK);
+  assert_true(is(c.actor.lr, 1e-6) && is(c.value.lr, 5e-6) && is(c.lam, 0.99));
+  assert_true(is(c.kl_coef, 0.01) && is(c.top_p, 0.9) && is(c.cliprange_value, 0));
+  assert_true(c.critic_warmup == 50 && c.max_steps == 400);
 }
 
 /* "key: value" as lrl_config_text writes it. */
@@ -193,8 +201,9 @@ static void test_official_size(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_every_config_loads), cmocka_unit_test(test_sft_config_loads),
-      cmocka_unit_test(test_ppo_configs_load),   cmocka_unit_test(test_official_values),
+      cmocka_unit_test(test_every_config_loads),
+      cmocka_unit_test(test_ppo_recipes),
+      cmocka_unit_test(test_official_values),
       cmocka_unit_test(test_official_size),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
