@@ -37,7 +37,12 @@ static void spin_briefly(char **argv) {
   if (getenv("OMP_WAIT_POLICY") != NULL || getenv("GOMP_SPINCOUNT") != NULL ||
       setenv("GOMP_SPINCOUNT", "1000", 0) != 0)
     return;
-  execv("/proc/self/exe", argv); /* where it cannot, the default is only slower */
+  char self[4096]; /* not /proc/self/exe itself: the process would be named "exe" */
+  ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+  if (n > 0) {
+    self[n] = '\0';
+    execv(self, argv); /* where it cannot, the default is only slower */
+  }
 }
 
 int main(int argc, char **argv) {
