@@ -25,7 +25,7 @@ static void reply(struct lrl_synth_draw *d, struct lrl_synth_item *item, int rig
 static void ask_result(struct lrl_synth_draw *d, struct lrl_synth_item *item, int sign) {
   int n[2], room;
   do {
-    lrl_synth_two_numbers(d, LEAST, MOST, 9, n);
+    lrl_synth_two_numbers(d, LEAST, MOST, 1, 9, n);
     int u = n[0] % 10, v = n[1] % 10, low = u < v ? u : v, high = u < v ? v : u;
     room = sign > 0 ? low : 9 - high;
   } while (room == 0);
@@ -40,7 +40,7 @@ static void ask_result(struct lrl_synth_draw *d, struct lrl_synth_item *item, in
 
 static void ask_larger(struct lrl_synth_draw *d, struct lrl_synth_item *item) {
   int n[2], larger = lrl_synth_int(d, 0, 1);
-  lrl_synth_two_numbers(d, LEAST, MOST, 40, n);
+  lrl_synth_two_numbers(d, LEAST, MOST, d->easy ? 10 : 1, 40, n);
   int right = (n[0] > n[1]) == larger ? n[0] : n[1], wrong = n[0] + n[1] - right;
   item->question = larger ? "larger" : "smaller";
   item->scene = item->twin = problem(2, n[0], n[1]);

@@ -74,7 +74,7 @@ static void reply_number(struct lrl_synth_draw *d, struct lrl_synth_item *item, 
 static void ask_value(struct lrl_synth_draw *d, struct lrl_synth_item *item, struct bars *b) {
   int n[2], bar = lrl_synth_int(d, 0, b->n - 1);
   do
-    lrl_synth_two_numbers(d, 1, HIGHEST, 6, n);
+    lrl_synth_two_numbers(d, 1, HIGHEST, 1, 6, n);
   while (n[0] - n[1] == 1 || n[1] - n[0] == 1);
   b->value[bar] = n[0];
   item->question = "value";
@@ -88,7 +88,7 @@ static void ask_order(struct lrl_synth_draw *d, struct lrl_synth_item *item, str
   int bar[2], n[2];
   lrl_synth_choose(d, b->n, 2, bar);
   do
-    lrl_synth_two_numbers(d, 1, HIGHEST, 6, n);
+    lrl_synth_two_numbers(d, 1, HIGHEST, 1, 6, n);
   while (n[0] - n[1] == 1 || n[1] - n[0] == 1);
   b->value[bar[0]] = n[0];
   b->value[bar[1]] = n[1];
@@ -102,7 +102,7 @@ static void ask_order(struct lrl_synth_draw *d, struct lrl_synth_item *item, str
 
 static void ask_bars(struct lrl_synth_draw *d, struct lrl_synth_item *item, struct bars *b) {
   int n[2];
-  lrl_synth_two_numbers(d, 2, MOST, 3, n);
+  lrl_synth_two_numbers(d, 2, MOST, 1, 3, n);
   b->n = n[0];
   for (int i = 0; i < b->n; i++)
     b->value[i] = lrl_synth_int(d, 1, HIGHEST);

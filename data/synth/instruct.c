@@ -99,7 +99,10 @@ static void ask(struct lrl_synth_item *item, enum trait k, int value, const char
 lrl_status lrl_synth_instruct(struct lrl_synth_draw *d, struct lrl_synth_item *item) {
   static const char *const names[N_TRAITS] = {"topic",  "length", "case",
                                               "ending", "opener", "shape"};
+  static const enum trait easy[] = {LENGTH, CASE, ENDING, SHAPE};
   enum trait k = (enum trait)lrl_synth_int(d, 0, N_TRAITS - 1);
+  if (d->easy)
+    k = easy[lrl_synth_int(d, 0, 3)];
   struct style right = draw_style(d), wrong = draw_style(d);
   while (wrong.value[k] == right.value[k])
     wrong.value[k] = lrl_synth_int(d, 0, n_values[k] - 1);

@@ -35,8 +35,9 @@ void lrl_synth_choose(struct lrl_synth_draw *d, int n, int m, int *out) {
     out[i] = (int)all[i];
 }
 
-void lrl_synth_two_numbers(struct lrl_synth_draw *d, int lo, int hi, int max_gap, int out[2]) {
-  int gap = lrl_synth_int(d, 1, max_gap), low = lrl_synth_int(d, lo, hi - gap);
+void lrl_synth_two_numbers(struct lrl_synth_draw *d, int lo, int hi, int min_gap, int max_gap,
+                           int out[2]) {
+  int gap = lrl_synth_int(d, min_gap, max_gap), low = lrl_synth_int(d, lo, hi - gap);
   int first = lrl_synth_int(d, 0, 1);
   out[first] = low;
   out[1 - first] = low + gap;

@@ -43,8 +43,9 @@ int lrl_synth_int(struct lrl_synth_draw *d, int lo, int hi);
 bool lrl_synth_chance(struct lrl_synth_draw *d, int p);
 /* The first m of a random order of 0 .. n-1 (n <= 64). */
 void lrl_synth_choose(struct lrl_synth_draw *d, int n, int m, int *out);
-/* Two numbers of [lo, hi] in random order that differ by 1 .. max_gap. */
-void lrl_synth_two_numbers(struct lrl_synth_draw *d, int lo, int hi, int max_gap, int out[2]);
+/* Two numbers of [lo, hi] in random order that differ by min_gap .. max_gap. */
+void lrl_synth_two_numbers(struct lrl_synth_draw *d, int lo, int hi, int min_gap, int max_gap,
+                           int out[2]);
 
 extern const char *const lrl_synth_colour_names[LRL_SYNTH_COLOURS];
 extern const struct lrl_colour lrl_synth_colours[LRL_SYNTH_COLOURS];

@@ -53,7 +53,7 @@ static void split_sum(struct lrl_synth_draw *d, int sum, int n, int *price) {
 
 static void ask_total(struct lrl_synth_draw *d, struct lrl_synth_item *item, struct receipt *r) {
   int n[2];
-  lrl_synth_two_numbers(d, 4, 30, 9, n);
+  lrl_synth_two_numbers(d, 4, 30, 1, 9, n);
   do
     r->n = lrl_synth_int(d, 2, MOST);
   while (n[0] < r->n || n[0] > 9 * r->n);
@@ -66,7 +66,7 @@ static void ask_total(struct lrl_synth_draw *d, struct lrl_synth_item *item, str
 /* Half the time another line has the wrong price. */
 static void ask_price(struct lrl_synth_draw *d, struct lrl_synth_item *item, struct receipt *r) {
   int n[2];
-  lrl_synth_two_numbers(d, 1, 9, 5, n);
+  lrl_synth_two_numbers(d, 1, 9, 1, 5, n);
   r->price[0] = n[0];
   if (lrl_synth_chance(d, 50))
     r->price[1] = n[1];
@@ -77,7 +77,7 @@ static void ask_price(struct lrl_synth_draw *d, struct lrl_synth_item *item, str
 
 static void ask_sum(struct lrl_synth_draw *d, struct lrl_synth_item *item, struct receipt *r) {
   int n[2];
-  lrl_synth_two_numbers(d, 2, 18, 6, n);
+  lrl_synth_two_numbers(d, 2, 18, 1, 6, n);
   split_sum(d, n[0], 2, r->price);
   item->question = "sum";
   lrl_synth_print(item->prompt, "What do %s and %s cost together?", goods[r->item[0]],
@@ -100,7 +100,7 @@ static void ask_item(struct lrl_synth_draw *d, struct lrl_synth_item *item,
 
 static void ask_count(struct lrl_synth_draw *d, struct lrl_synth_item *item, struct receipt *r) {
   int n[2];
-  lrl_synth_two_numbers(d, 1, MOST, 2, n);
+  lrl_synth_two_numbers(d, 1, MOST, 1, 2, n);
   r->n = n[0];
   item->question = "count";
   lrl_synth_print(item->prompt, "How many goods were bought?");

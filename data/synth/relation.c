@@ -146,33 +146,25 @@ static lrl_status ask_caption(struct lrl_synth_draw *d, struct lrl_synth_item *i
   return render(d, item, o, 2);
 }
 
-/* Easy: one object; which colour, which shape, which half of the picture. */
+/* Easy: one object; which colour, which half of the picture. */
 static lrl_status ask_single(struct lrl_synth_draw *d, struct lrl_synth_item *item) {
   static const char *const forms[] = {"#"};
   static const char *const sides[2] = {"left", "right"};
   struct object o[2];
   draw_objects(d, o, 2);
-  switch (lrl_synth_int(d, 0, 2)) {
-  case 0:
+  if (lrl_synth_chance(d, 50)) {
     item->question = "colour";
     item->kind = "wrong_colour";
     lrl_synth_print(item->prompt, "What colour is the object?");
     lrl_synth_reply(d, item, forms, 1, colour_of(&o[0]), colour_of(&o[1]));
     lrl_synth_gold_choice(item, colour_of(&o[0]), lrl_synth_colour_names, LRL_SYNTH_COLOURS);
-    break;
-  case 1:
-    item->question = "shape";
-    item->kind = "wrong_shape";
-    lrl_synth_print(item->prompt, "What shape is the object?");
-    lrl_synth_reply(d, item, forms, 1, shape_of(&o[0]), shape_of(&o[1]));
-    lrl_synth_gold_choice(item, shape_of(&o[0]), lrl_synth_shape_names, LRL_SHAPE_COUNT);
-    break;
-  default:
+  } else {
+    int side = o[0].cell % 2;
     item->question = "place";
     item->kind = "wrong_place";
     lrl_synth_print(item->prompt, "Is the object left or right?");
-    lrl_synth_reply(d, item, forms, 1, sides[o[0].cell % 2], sides[1 - o[0].cell % 2]);
-    lrl_synth_gold_choice(item, sides[o[0].cell % 2], sides, 2);
+    lrl_synth_reply(d, item, forms, 1, sides[side], sides[1 - side]);
+    lrl_synth_gold_choice(item, sides[side], sides, 2);
   }
   return render(d, item, o, 1);
 }

@@ -197,8 +197,8 @@ static void test_verdicts(void **state) {
       for (int j = 0; j < 7; j++)
         seen[j] += strcmp(item.kind, kinds[j]) == 0;
     }
-  for (int j = 0; j < 7; j++)
-    assert_true(seen[j] > 10);
+  for (int j = 0; j < 7; j++) /* the easy level has no mismatches */
+    assert_true(seen[j] > 10 || (world.level == LRL_SYNTH_EASY && j == 3));
   lrl_synth_item_free(&item);
 }
 
