@@ -11,7 +11,7 @@
 static struct lrl_linear_params add_linear(struct lrl_decoder *d, int unit, int64_t layer,
                                            const char *name, int64_t out, int64_t in, bool bias) {
   char full[LRL_NAME_MAX];
-  float std = (float)d->cfg.initializer_range;
+  float std = lrl_param_std(d->cfg.initializer_range, in);
   struct lrl_linear_params p = {-1, -1, -1, -1, -1, -1};
   snprintf(full, sizeof full, "model.layers.%lld.%s.weight", (long long)layer, name);
   p.weight = lrl_param_add(d->params, unit, full, out, in, std);
@@ -25,12 +25,13 @@ static struct lrl_linear_params add_linear(struct lrl_decoder *d, int unit, int6
 /* Adds "<linear>.<pair>_A.weight" [r, in] and "_B.weight" [out, r]; a_std and b_std as init_std of
  * lrl_param_add. */
 static void add_pair(struct lrl_decoder *d, int unit, int64_t layer, const char *name,
-                     const char *pair, const int64_t size[3], float std, int *a, int *b) {
+                     const char *pair, const int64_t size[3], float a_std, float b_std, int *a,
+                     int *b) {
   char full[LRL_NAME_MAX];
   snprintf(full, sizeof full, "model.layers.%lld.%s.%s_A.weight", (long long)layer, name, pair);
-  *a = lrl_param_add(d->params, unit, full, size[2], size[1], std);
+  *a = lrl_param_add(d->params, unit, full, size[2], size[1], a_std);
   snprintf(full, sizeof full, "model.layers.%lld.%s.%s_B.weight", (long long)layer, name, pair);
-  *b = lrl_param_add(d->params, unit, full, size[0], size[2], std);
+  *b = lrl_param_add(d->params, unit, full, size[0], size[2], b_std);
 }
 
 /* The five linears of a layer, in the order of the numbers that key their dropout. */
@@ -56,11 +57,13 @@ static void add_adapters(struct lrl_decoder *d, int64_t i, lrl_dtype dtype, bool
     const struct lrl_param *w = &d->params->units[l->unit].params[p->weight];
     int64_t size[3] = {w->dim[0], w->dim[1], c->plora_r};
     if (c->plora_r > 0) /* B is not zero on a fresh init (SPEC 1.6) */
-      add_pair(d, l->unit, i, linear_names[k], "Plora", size, (float)c->initializer_range,
-               &p->plora_a, &p->plora_b);
+      add_pair(d, l->unit, i, linear_names[k], "Plora", size,
+               lrl_param_std(c->initializer_range, size[1]),
+               lrl_param_std(c->initializer_range, size[2]), &p->plora_a, &p->plora_b);
     size[2] = c->lora_r;
     if (c->lora_r > 0) {
-      add_pair(d, l->lora_unit, i, linear_names[k], "lora", size, 0.0f, &p->lora_a, &p->lora_b);
+      add_pair(d, l->lora_unit, i, linear_names[k], "lora", size, 0.0f, 0.0f, &p->lora_a,
+               &p->lora_b);
       /* torch's kaiming_uniform with a = sqrt(5), as peft. */
       d->params->units[l->lora_unit].params[p->lora_a].init_bound = 1.0f / sqrtf((float)size[1]);
     }
@@ -111,7 +114,7 @@ lrl_status lrl_decoder_build(struct lrl_decoder *d, const struct lrl_decoder_con
   bool base = trainable && c->lora_r == 0;
   d->embed_unit = lrl_param_unit_add(params, "model.tok_embeddings", dtype, base);
   lrl_param_add(params, d->embed_unit, "model.tok_embeddings.weight", c->vocab_size, c->hidden_size,
-                (float)c->initializer_range);
+                lrl_param_std(c->initializer_range, 1));
   for (int64_t i = 0; i < c->num_hidden_layers; i++)
     build_layer(d, i, dtype, trainable);
   d->norm_unit = lrl_param_unit_add(params, "model.norm", dtype, base);

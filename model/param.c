@@ -3,6 +3,7 @@
 
 #include "kernels/philox.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,6 +41,10 @@ int lrl_param_add(struct lrl_param_set *set, int unit, const char *name, int64_t
   p->decay = lrl_param_decays(p->name);
   u->n = (u->n + n + 15) / 16 * 16;
   return u->n_params++;
+}
+
+float lrl_param_std(double initializer_range, int64_t fan_in) {
+  return initializer_range > 0 ? (float)initializer_range : 1.0f / sqrtf((float)fan_in);
 }
 
 bool lrl_param_decays(const char *name) {

@@ -12,6 +12,9 @@ int lrl_param_unit_add(struct lrl_param_set *set, const char *name, lrl_dtype dt
                        bool trainable);
 int lrl_param_add(struct lrl_param_set *set, int unit, const char *name, int64_t rows, int64_t cols,
                   float init_std);
+/* Std of a new weight: initializer_range, or 1/sqrt(fan_in) when that is 0 (fan_in: how many inputs
+ * are summed up; 1 for tables of vectors). */
+float lrl_param_std(double initializer_range, int64_t fan_in);
 /* The HF Trainer's rule with the official model: everything decays but biases and torch LayerNorm
  * weights; RMSNorm weights and the GN vectors do decay (SPEC 5.8). */
 bool lrl_param_decays(const char *name);

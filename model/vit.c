@@ -13,7 +13,7 @@ struct builder {
   struct lrl_param_set *params;
   int unit;
   char prefix[LRL_NAME_MAX - 32];
-  float std;
+  double range;
 };
 
 static int add(const struct builder *b, const char *name, int64_t rows, int64_t cols, float std) {
@@ -39,17 +39,17 @@ static void build_layer(struct lrl_vit *v, const struct builder *base, int64_t i
   char name[48];
   for (int j = 0; j < 3; j++) {
     snprintf(name, sizeof name, "self_attn.%s.weight", qkv[j]);
-    l->qkv_w[j] = add(&b, name, w, w, b.std);
+    l->qkv_w[j] = add(&b, name, w, w, lrl_param_std(b.range, w));
   }
   for (int j = 0; j < 3; j++) {
     snprintf(name, sizeof name, "self_attn.%s.bias", qkv[j]);
     l->qkv_b[j] = add(&b, name, w, 0, 0.0f);
   }
-  l->out_w = add(&b, "self_attn.out_proj.weight", w, w, b.std);
+  l->out_w = add(&b, "self_attn.out_proj.weight", w, w, lrl_param_std(b.range, w));
   l->out_b = add(&b, "self_attn.out_proj.bias", w, 0, 0.0f);
-  l->fc1_w = add(&b, "mlp.fc1.weight", f, w, b.std);
+  l->fc1_w = add(&b, "mlp.fc1.weight", f, w, lrl_param_std(b.range, w));
   l->fc1_b = add(&b, "mlp.fc1.bias", f, 0, 0.0f);
-  l->fc2_w = add(&b, "mlp.fc2.weight", w, f, b.std);
+  l->fc2_w = add(&b, "mlp.fc2.weight", w, f, lrl_param_std(b.range, f));
   l->fc2_b = add(&b, "mlp.fc2.bias", w, 0, 0.0f);
 }
 
@@ -67,14 +67,15 @@ lrl_status lrl_vit_build(struct lrl_vit *v, const struct lrl_vit_config *cfg, co
   v->layers = calloc((size_t)cfg->num_hidden_layers + 1, sizeof *v->layers);
   if (v->layers == NULL)
     return LRL_FAIL(LRL_ERR_MEMORY, "no memory for %lld layers", (long long)cfg->num_hidden_layers);
-  struct builder b = {.params = params, .std = (float)cfg->initializer_range};
+  struct builder b = {.params = params, .range = cfg->initializer_range};
   snprintf(b.prefix, sizeof b.prefix, "%.30s", prefix);
   char name[LRL_NAME_MAX];
   snprintf(name, sizeof name, "%.30sembeddings", prefix);
   v->embed_unit = b.unit = lrl_param_unit_add(params, name, dtype, trainable);
-  add(&b, "embeddings.class_embedding", w, 0, b.std);
-  add(&b, "embeddings.patch_embedding.weight", w, 3 * p * p, b.std);
-  add(&b, "embeddings.position_embedding.weight", lrl_vit_tokens(cfg), w, b.std);
+  add(&b, "embeddings.class_embedding", w, 0, lrl_param_std(b.range, 1));
+  add(&b, "embeddings.patch_embedding.weight", w, 3 * p * p, lrl_param_std(b.range, 3 * p * p));
+  add(&b, "embeddings.position_embedding.weight", lrl_vit_tokens(cfg), w,
+      lrl_param_std(b.range, 1));
   add(&b, "pre_layrnorm.weight", w, 0, -1.0f);
   add(&b, "pre_layrnorm.bias", w, 0, 0.0f);
   for (int64_t i = 0; i < cfg->num_hidden_layers; i++)

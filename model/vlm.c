@@ -10,7 +10,7 @@ enum { GN_SUB, GN_GLB };
 static lrl_status build(struct lrl_vlm *m) {
   const struct lrl_vlm_config *c = &m->cfg;
   int64_t hidden = c->decoder.hidden_size, merged = 4 * c->vit.hidden_size;
-  float std = (float)c->decoder.initializer_range;
+  double range = c->decoder.initializer_range;
   if (c->has_vision) {
     LRL_TRY(lrl_vit_build(&m->vit, &c->vit, "vit.vision_tower.vision_model.", &m->params, c->dtype,
                           c->train_vision));
@@ -27,9 +27,11 @@ static lrl_status build(struct lrl_vlm *m) {
     lrl_param_add(&m->params, m->gn_unit, "plora_sub_GN", merged, 0, 0.0f);
     lrl_param_add(&m->params, m->gn_unit, "plora_glb_GN", merged, 0, 0.0f);
     m->projector_unit = lrl_param_unit_add(&m->params, "vision_proj", c->dtype, c->train_projector);
-    lrl_param_add(&m->params, m->projector_unit, "vision_proj.0.weight", hidden, merged, std);
+    lrl_param_add(&m->params, m->projector_unit, "vision_proj.0.weight", hidden, merged,
+                  lrl_param_std(range, merged));
     lrl_param_add(&m->params, m->projector_unit, "vision_proj.0.bias", hidden, 0, 0.0f);
-    lrl_param_add(&m->params, m->projector_unit, "vision_proj.2.weight", hidden, hidden, std);
+    lrl_param_add(&m->params, m->projector_unit, "vision_proj.2.weight", hidden, hidden,
+                  lrl_param_std(range, hidden));
     lrl_param_add(&m->params, m->projector_unit, "vision_proj.2.bias", hidden, 0, 0.0f);
   }
   LRL_TRY(lrl_decoder_build(&m->decoder, &c->decoder, &m->params, c->dtype, c->train_decoder));
@@ -37,9 +39,11 @@ static lrl_status build(struct lrl_vlm *m) {
   m->head_unit =
       lrl_param_unit_add(&m->params, language ? "output" : "score", c->dtype, !c->freeze_head);
   if (language)
-    lrl_param_add(&m->params, m->head_unit, "output.weight", c->decoder.vocab_size, hidden, std);
+    lrl_param_add(&m->params, m->head_unit, "output.weight", c->decoder.vocab_size, hidden,
+                  lrl_param_std(range, hidden));
   else
-    lrl_param_add(&m->params, m->head_unit, "score.weight", 1, hidden, std);
+    lrl_param_add(&m->params, m->head_unit, "score.weight", 1, hidden,
+                  lrl_param_std(range, hidden));
   return lrl_param_set_alloc(&m->params, &m->weights);
 }
 

@@ -45,7 +45,7 @@ struct lrl_model_options {
       LRL_ROW_NUM("model.rope_factor", LRL_MODEL_AT(S, m, rope_factor), "2", 1, 1e6,               \
                   "factor of the rotary scaling"),                                                 \
       LRL_ROW_NUM("model.initializer_range", LRL_MODEL_AT(S, m, initializer_range), "0.02", 0, 1,  \
-                  "std of new weights"),                                                           \
+                  "std of new weights; 0: 1/sqrt(inputs) of each, for small ones"),                \
       LRL_ROW_ENUM("model.dtype", LRL_MODEL_AT(S, m, dtype), "f32", "f32|bf16",                    \
                    "weights and activations; master weights are f32"),                             \
       LRL_ROW_ENUM("model.pooling", LRL_MODEL_AT(S, m, pooling), "last", "last|mean",              \
