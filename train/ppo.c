@@ -199,6 +199,8 @@ static lrl_status iteration(struct lrl_ppo_trainer *t) {
   t->at.step++;
   t->seconds.step = omp_get_wtime() - t0;
   LRL_TRY(lrl_ppo_log(t, &e, &report, actor_lr, critic_lr));
+  if (c->dump)
+    LRL_TRY(lrl_ppo_dump(t, &e));
   lrl_arena_reset(&t->memory, 0);
   return LRL_OK;
 }

@@ -1,7 +1,7 @@
 /* The PPO trainer's parts: ppo.c (set-up and the loop), ppo_rollout.c (images, responses, scores),
  * ppo_score.c, ppo_experience.c (log-probs, values, advantages), ppo_pack.c (micro-batches),
- * ppo_update.c (the optimizer steps), ppo_report.c (metrics, evaluation), ppo_state.c
- * (checkpoints). Private to these files. */
+ * ppo_update.c (the optimizer steps), ppo_report.c (metrics, evaluation), ppo_dump.c,
+ * ppo_state.c (checkpoints). Private to these files. */
 #ifndef LRL_PPO_TRAINER_H
 #define LRL_PPO_TRAINER_H
 #include "data/prompts.h"
@@ -152,6 +152,9 @@ void lrl_ppo_average(struct lrl_vlm *ema, const struct lrl_vlm *policy, double b
 lrl_status lrl_ppo_log(struct lrl_ppo_trainer *t, const struct lrl_ppo_experience *e,
                        const struct lrl_ppo_update_report *u, double actor_lr, double critic_lr);
 lrl_status lrl_ppo_evaluate(struct lrl_ppo_trainer *t);
+
+/* ppo_dump.c: writes the experience of the iteration that just ended. */
+lrl_status lrl_ppo_dump(const struct lrl_ppo_trainer *t, const struct lrl_ppo_experience *e);
 
 /* ppo_state.c. save is collective and rotates older checkpoints away. */
 lrl_status lrl_ppo_save(struct lrl_ppo_trainer *t);

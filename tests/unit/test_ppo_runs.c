@@ -2,6 +2,8 @@
  * gold rules; killed and resumed, on several ranks, with every estimator, at the edges. */
 #include "run_fixture.h"
 
+#include <hdf5.h>
+
 static void call(const char *const *words) {
   struct command c = {0};
   add(&c, "%s", getenv("LAUREL_BIN"));
@@ -357,6 +359,35 @@ static void test_pictures_alone(void **state) {
   json_decref(o);
 }
 
+/* The file of an iteration holds what its metrics are the means of. */
+static void test_dump(void **state) {
+  (void)state;
+  run_ppo("dump", 1, SET("rollout.dump=true", "train.max_steps=1"), 0);
+  char path[128];
+  snprintf(path, sizeof path, "%s/dump/experience/step_00000001_rank0.h5", dir);
+  hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+  assert_true(file >= 0);
+  hid_t set = H5Dopen2(file, "length", H5P_DEFAULT), space = H5Dget_space(set);
+  assert_int_equal(H5Sget_simple_extent_npoints(space), 7);
+  int32_t length[7];
+  double sum = 0;
+  assert_true(H5Dread(set, H5T_NATIVE_INT32, H5S_ALL, H5S_ALL, H5P_DEFAULT, length) >= 0);
+  for (int i = 0; i < 7; i++)
+    sum += length[i];
+  json_t *o = metrics("dump", 0);
+  assert_true(fabs(sum / 7 - number(o, "response_length/mean")) < 1e-6);
+  json_decref(o);
+  H5Sclose(space);
+  H5Dclose(set);
+  set = H5Dopen2(file, "advantages", H5P_DEFAULT);
+  space = H5Dget_space(set);
+  assert_int_equal(H5Sget_simple_extent_npoints(space), (int)sum);
+  H5Sclose(space);
+  H5Dclose(set);
+  assert_true(H5Lexists(file, "baseline", H5P_DEFAULT) <= 0); /* ReMax only */
+  H5Fclose(file);
+}
+
 static void test_refusals(void **state) {
   (void)state;
   char rm[96], tok[110];
@@ -387,6 +418,7 @@ int main(void) {
       cmocka_unit_test(test_lora_reference), cmocka_unit_test(test_shared_vision),
       cmocka_unit_test(test_edges),          cmocka_unit_test(test_identical_rewards),
       cmocka_unit_test(test_pictures_alone), cmocka_unit_test(test_refusals),
+      cmocka_unit_test(test_dump),
   };
   return cmocka_run_group_tests(tests, make_models, remove_files);
 }
