@@ -98,11 +98,51 @@ static void test_generate(void **state) {
                              NULL});
 }
 
+/* The text template from a story to a policy: texts, pairs, a reward model, answers, PPO. A model
+ * trained so goes on with a text without being told to. */
+static void test_text_template(void **state) {
+  (void)state;
+#define TEXT_FORM "data.template=text", "data.max_length=128", "train.max_steps=4"
+  char text[96], out[96], train[128], from[96], model[96], rm[96];
+  snprintf(text, sizeof text, "%s/stories.txt", dir);
+  snprintf(out, sizeof out, "%s/st", dir);
+  FILE *f = fopen(text, "w");
+  assert_non_null(f);
+  for (int i = 0; i < 12; i++)
+    fprintf(f,
+            "Once upon a time, there was a %s ball number %d.\n\nIt was %s and not %s. I took the "
+            "%s ball and it was red or green or blue or white. Which colour was it?\n\n",
+            colours[i % 6], i, colours[i % 6], colours[(i + 1) % 6], colours[(i + 2) % 6]);
+  fclose(f);
+  call((const char *const[]){"data", "stories", "--out", out, text, NULL});
+  snprintf(train, sizeof train, "data.train=%s/texts.jsonl", out);
+  run("texts", 1, (const char *const[]){TEXT_FORM, "data.eval=", train, "data.text_end=bos", NULL},
+      0);
+  trainer = "reward";
+  snprintf(train, sizeof train, "data.train=%s/pairs.jsonl", out);
+  snprintf(from, sizeof from, "model.init_from=%s/texts", dir);
+  run("text_rm", 1,
+      (const char *const[]){TEXT_FORM, "data.eval=", train, from, "model.tokenizer=", NULL}, 0);
+  trainer = "sft";
+  snprintf(model, sizeof model, "%s/texts", dir);
+  snprintf(rm, sizeof rm, "%s/text_rm", dir);
+  snprintf(out, sizeof out, "%s/st/pairs_validation.jsonl", dir);
+  char answers[96];
+  snprintf(answers, sizeof answers, "%s/said.jsonl", dir);
+  call((const char *const[]){"generate", model, out, "--reward", rm, "--best_of", "2",
+                             "--max_new_tokens", "6", "--out", answers, NULL});
+  char *got = slurp("said.jsonl", NULL);
+  assert_non_null(got);
+  assert_non_null(strstr(got, "\"score\""));
+  assert_null(strstr(got, "\"error\""));
+  free(got);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_killed),   cmocka_unit_test(test_ranks),
       cmocka_unit_test(test_packed),   cmocka_unit_test(test_init_from),
-      cmocka_unit_test(test_generate),
+      cmocka_unit_test(test_generate), cmocka_unit_test(test_text_template),
   };
   return cmocka_run_group_tests(tests, make_sft_files, remove_files);
 }
