@@ -125,7 +125,7 @@ static lrl_status write_point(FILE *out, int64_t n, const struct rows *all, cons
 
 static lrl_status print_curve(const struct rows *all, int64_t most, FILE *out) {
   double *weight = NULL, mean[N_KINDS], error[N_KINDS];
-  int64_t widest = 0;
+  int64_t widest = 1;
   for (int64_t i = 0; i < all->n; i++)
     widest = all->row[i].n > widest ? all->row[i].n : widest;
   weight = malloc((size_t)widest * sizeof *weight);
