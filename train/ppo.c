@@ -61,6 +61,7 @@ static lrl_status read_data(struct lrl_ppo_trainer *t) {
   t->order = calloc((size_t)lrl_prompts_n(t->train), sizeof *t->order);
   t->order_epoch = -1;
   t->fingerprint = fingerprint(t->train, lrl_ppo_reference_hash(&t->models));
+  LRL_TRY(lrl_ppo_ptx_open(t));
   const int32_t stop[2] = {info->eos, c->raw ? info->bos : info->im_end};
   for (int i = 0; i < 2; i++)
     if (stop[i] >= 0)
@@ -242,6 +243,7 @@ static void tear_down(struct lrl_ppo_trainer *t) {
   lrl_optimizer_destroy(&t->value);
   if (t->models.reward != NULL)
     lrl_judge_free(&t->judge);
+  lrl_ppo_ptx_close(t);
   lrl_prompts_free(t->train);
   lrl_prompts_free(t->eval);
   lrl_image_ops_free(&t->image_ops);

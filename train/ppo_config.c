@@ -14,6 +14,8 @@ const struct lrl_option lrl_ppo_options[] = {
     TEXT("critic.init_from", critic, "",
          "reward or language model; empty: the reward model, else actor.init_from"),
     TEXT("reward.model", reward_model, "", "reward model that scores the responses"),
+    BOOL("critic.reset_head", critic_reset_head, "false",
+         "begin with a head of zeros instead of the reward model's"),
     INT("actor.lora_r", actor_lora_r, "0", 0, 4096, "",
         "train so wide LoRA adapters on the policy; 0: all its weights"),
     NUM("actor.lora_alpha", actor_lora_alpha, "16", 0, 1e6, "LoRA: factor alpha / r"),
@@ -103,6 +105,11 @@ const struct lrl_option lrl_ppo_options[] = {
         "at the start that train the critic only"),
     NUM("ppo.ema_beta", ema_beta, "0", 0, 0.999999,
         "keep an average of the policy's weights, saved as \"ema\"; 0: none"),
+
+    TEXT("ptx.data", ptx_data, "", "answers to mix in (data/pairs.h), as laurel sft reads them"),
+    NUM("ptx.coef", ptx_coef, "0", 0, 1e6, "factor of their mean loss in each policy step; 0: off"),
+    INT("ptx.batch_size", ptx_batch_size, "8", 1, 1e6, "chats", "of each policy step"),
+    INT("ptx.max_length", ptx_max_length, "1024", 8, 1e6, "tokens", "longer ones are cut"),
 
     LRL_OPTIM_OPTION_ROWS(struct lrl_ppo_config, actor, "actor.optim.", "1e-6"),
     LRL_OPTIM_OPTION_ROWS(struct lrl_ppo_config, value, "critic.optim.", "5e-6"),

@@ -34,8 +34,12 @@ struct lrl_ppo_config {
   int estimator, whiten_advantages, whiten_kind, ratio, ratio_ref, loss_agg;
   double gamma, lam, std_eps, cliprange, cliprange_high, dual_clip, log_ratio_clamp, entropy_coef,
       norm_length, cliprange_value, vf_coef, target_kl_stop, ema_beta;
-  bool norm_adv_by_std, whiten_rewards;
+  bool norm_adv_by_std, whiten_rewards, critic_reset_head;
   int64_t num_ppo_epochs, mini_batch_size, critic_warmup;
+
+  char ptx_data[LRL_OPTION_TEXT];
+  double ptx_coef;
+  int64_t ptx_batch_size, ptx_max_length;
 
   struct lrl_optim_options actor, value;
   struct lrl_run_options run;

@@ -87,6 +87,12 @@ static void copy_weights(struct lrl_vlm *to, struct lrl_vlm *from) {
   }
 }
 
+static void clear_head(struct lrl_vlm *m) {
+  struct lrl_param_unit *head = &m->params.units[m->head_unit];
+  memset(head->data, 0, (size_t)(head->n * lrl_dtype_bytes(head->dtype)));
+  head->version++;
+}
+
 /* The saved weights into m, whose network may have other adapters or another head: what is saved
  * with adapters is merged, a missing head is zero. */
 static lrl_status load(struct source *s, struct lrl_ctx *ctx, struct lrl_vlm *m) {
@@ -98,8 +104,7 @@ static lrl_status load(struct source *s, struct lrl_ctx *ctx, struct lrl_vlm *m)
   if (status == LRL_OK && s->o.model.lora_r > 0)
     status = lrl_decoder_merge_lora(ctx, &saved.decoder);
   if (status == LRL_OK) {
-    struct lrl_param_unit *head = &m->params.units[m->head_unit];
-    memset(head->data, 0, (size_t)(head->n * lrl_dtype_bytes(head->dtype)));
+    clear_head(m);
     copy_weights(m, &saved);
   }
   lrl_vlm_free(&saved);
@@ -187,6 +192,8 @@ static lrl_status open_critic(struct lrl_ppo_models *m, const struct lrl_ppo_con
   LRL_TRY_GOTO(same_tokenizer(m, &s, "critic"));
   LRL_TRY_GOTO(network(&m->critic, &s, ctx, LRL_VLM_SCORE, true, c->critic_lora_r,
                        c->critic_lora_alpha, (uint64_t)c->seed));
+  if (c->critic_reset_head)
+    clear_head(&m->critic.model);
 done:
   source_close(&s);
   return status;

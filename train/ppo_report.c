@@ -184,6 +184,8 @@ static void put_actor(json_t *o, const struct lrl_ppo_trainer *t,
   put(o, "actor/", "stopped", u->stopped);
   if (t->objective.kl_loss)
     put(o, "actor/", "kl_loss", u->policy.kl_loss / steps);
+  if (t->ptx != NULL)
+    put(o, "actor/", "ptx_loss", u->ptx[0] / u->ptx[1]);
 }
 
 static void put_critic(json_t *o, const struct figures *f, const struct lrl_ppo_update_report *u,

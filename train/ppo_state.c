@@ -17,10 +17,11 @@ static char *state_text(const struct lrl_ppo_trainer *t) {
   const struct lrl_moments *r = &t->at.running;
   lrl_metrics_position(&t->metrics, &values, &timing);
   snprintf(fingerprint, sizeof fingerprint, "%016" PRIx64, t->fingerprint);
-  json_t *o = json_pack("{ss sI sI sI sI sf s[fff]}", "data", fingerprint, "step",
+  json_t *o = json_pack("{ss sI sI sI sI sI sf s[fff]}", "data", fingerprint, "step",
                         (json_int_t)t->at.step, "metrics_bytes", (json_int_t)values, "timing_bytes",
-                        (json_int_t)timing, "skipped", (json_int_t)t->at.skipped, "kl_coef",
-                        t->at.kl.kl_coef, "running", r->n, r->mean, r->m2);
+                        (json_int_t)timing, "skipped", (json_int_t)t->at.skipped, "ptx_steps",
+                        (json_int_t)t->at.ptx_steps, "kl_coef", t->at.kl.kl_coef, "running", r->n,
+                        r->mean, r->m2);
   char *text = o == NULL ? NULL : json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(17));
   json_decref(o);
   return text;
@@ -82,7 +83,7 @@ lrl_status lrl_ppo_save(struct lrl_ppo_trainer *t) {
 static lrl_status read_state(struct lrl_ppo_trainer *t, const char *text, int64_t *values_bytes,
                              int64_t *timing_bytes) {
   json_error_t e;
-  json_int_t step, values, timing, skipped;
+  json_int_t step, values, timing, skipped, ptx_steps;
   const char *data;
   double kl_coef;
   struct lrl_moments r;
@@ -90,9 +91,10 @@ static lrl_status read_state(struct lrl_ppo_trainer *t, const char *text, int64_
   char now[32];
   lrl_status s = LRL_OK;
   snprintf(now, sizeof now, "%016" PRIx64, t->fingerprint);
-  if (o == NULL || json_unpack(o, "{ss sI sI sI sI sF s[FFF]}", "data", &data, "step", &step,
-                               "metrics_bytes", &values, "timing_bytes", &timing, "skipped",
-                               &skipped, "kl_coef", &kl_coef, "running", &r.n, &r.mean, &r.m2) != 0)
+  if (o == NULL ||
+      json_unpack(o, "{ss sI sI sI sI sI sF s[FFF]}", "data", &data, "step", &step, "metrics_bytes",
+                  &values, "timing_bytes", &timing, "skipped", &skipped, "ptx_steps", &ptx_steps,
+                  "kl_coef", &kl_coef, "running", &r.n, &r.mean, &r.m2) != 0)
     s = LRL_FAIL(LRL_ERR_FORMAT, "%s holds no state of a PPO run", t->run.resume);
   else if (strcmp(data, now) != 0)
     s = LRL_FAIL(LRL_ERR_ARG,
@@ -101,6 +103,7 @@ static lrl_status read_state(struct lrl_ppo_trainer *t, const char *text, int64_
   if (s == LRL_OK) {
     t->at.step = step;
     t->at.skipped = skipped;
+    t->at.ptx_steps = ptx_steps;
     t->at.kl.kl_coef = kl_coef;
     t->at.running = r;
     *values_bytes = values;
@@ -128,6 +131,7 @@ static const char *const free_keys[] = {"train.output_dir",
                                         "rollout.dump",
                                         "data.train",
                                         "data.eval",
+                                        "ptx.data",
                                         "actor.init_from",
                                         "ref.init_from",
                                         "critic.init_from",

@@ -1,9 +1,10 @@
 /* The PPO trainer's parts: ppo.c (set-up and the loop), ppo_rollout.c (images, responses, scores),
  * ppo_score.c, ppo_experience.c (log-probs, values, advantages), ppo_pack.c (micro-batches),
- * ppo_update.c (the optimizer steps), ppo_report.c (metrics, evaluation), ppo_dump.c,
+ * ppo_update.c (the optimizer steps), ppo_ptx.c, ppo_report.c (metrics, evaluation), ppo_dump.c,
  * ppo_state.c (checkpoints). Private to these files. */
 #ifndef LRL_PPO_TRAINER_H
 #define LRL_PPO_TRAINER_H
+#include "data/loader.h"
 #include "data/prompts.h"
 #include "model/generate.h"
 #include "train/advantages.h"
@@ -53,7 +54,8 @@ struct lrl_ppo_update_report {
   double first_ratio_dev; /* largest |ratio - 1| of the first minibatch, before its update */
   double actor_grad_norm, critic_grad_norm; /* sums over steps */
   int64_t actor_steps, critic_steps;
-  bool stopped; /* by target_kl_stop */
+  double ptx[2]; /* loss of the mixed-in answers, their tokens */
+  bool stopped;  /* by target_kl_stop */
 };
 
 struct lrl_ppo_seconds {
@@ -82,11 +84,15 @@ struct lrl_ppo_trainer {
   char *policy_config;
   int64_t *order; /* a permutation of the prompts: of order_epoch */
   int64_t order_epoch;
+  struct lrl_corpus *ptx; /* NULL: nothing is mixed in */
+  int32_t *ptx_weight;    /* its chats' tokens with a loss */
+  struct lrl_loader *ptx_loader;
 
   /* What a checkpoint keeps besides weights and optimizers. */
   struct {
     int64_t step;    /* iterations done */
     int64_t skipped; /* optimizer steps without an update */
+    int64_t ptx_steps;
     struct lrl_kl_controller kl;
     struct lrl_moments running; /* of scores */
   } at;
@@ -147,6 +153,13 @@ lrl_status lrl_ppo_update(struct lrl_ppo_trainer *t, const struct lrl_ppo_experi
                           double actor_lr, double critic_lr, struct lrl_ppo_update_report *report);
 /* ema = beta * ema + (1 - beta) * policy; beta 0 copies. */
 void lrl_ppo_average(struct lrl_vlm *ema, const struct lrl_vlm *policy, double beta);
+
+/* ppo_ptx.c: reads ptx.data when ptx.coef is not 0; then, as the last part of an optimizer step of
+ * the policy, adds the gradient of ptx_coef * mean loss of a batch of answers. sums: this rank's
+ * loss and tokens. */
+lrl_status lrl_ppo_ptx_open(struct lrl_ppo_trainer *t);
+lrl_status lrl_ppo_ptx_step(struct lrl_ppo_trainer *t, double sums[2]);
+void lrl_ppo_ptx_close(struct lrl_ppo_trainer *t);
 
 /* ppo_report.c */
 lrl_status lrl_ppo_log(struct lrl_ppo_trainer *t, const struct lrl_ppo_experience *e,

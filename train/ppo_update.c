@@ -35,6 +35,7 @@ struct side {
   const void *images;
   double lr;
   bool critic;
+  double ptx[2];
   union {
     struct lrl_ppo_policy_sums policy;
     struct lrl_ppo_value_stats value;
@@ -71,6 +72,7 @@ static lrl_status step(struct lrl_ppo_trainer *t, const struct lrl_ppo_experienc
                        const struct minibatch *b, struct side *s,
                        struct lrl_optimizer_stats *stats) {
   struct lrl_ppo_cursor cursor = {.prompts = b->prompts, .n = b->n};
+  const bool ptx = !s->critic && t->ptx != NULL;
   const size_t begin = lrl_arena_mark(&t->steps);
   const size_t bytes = (size_t)(b->n + 1) * sizeof(struct lrl_ppo_slice);
   struct lrl_ppo_slice *slices = lrl_arena_alloc(&t->steps, bytes);
@@ -81,10 +83,12 @@ static lrl_status step(struct lrl_ppo_trainer *t, const struct lrl_ppo_experienc
     int64_t n;
     lrl_ppo_next(e, &cursor, t->cfg->micro_batch_tokens, slices, &n);
     last = cursor.at == cursor.n;
-    LRL_TRY(micro_batch(t, e, b, slices, n, last, s));
+    LRL_TRY(micro_batch(t, e, b, slices, n, last && !ptx, s));
     lrl_arena_reset(&t->steps, mark);
   }
   lrl_arena_reset(&t->steps, begin);
+  if (ptx)
+    LRL_TRY(lrl_ppo_ptx_step(t, s->ptx));
   LRL_TRY(lrl_optimizer_step(s->optimizer, s->lr, stats));
   t->at.skipped += stats->skipped;
   if (t->at.skipped > t->cfg->max_nonfinite)
@@ -121,6 +125,7 @@ static lrl_status actor_step(struct lrl_ppo_trainer *t, const struct lrl_ppo_exp
   LRL_TRY(lrl_comm_sum_f64(t->comm, &p->loss,
                            offsetof(struct lrl_ppo_policy_stats, ratio_dev_max) / sizeof(double)));
   LRL_TRY(lrl_comm_sum_f64(t->comm, &s.sums.policy.kl_loss, 1));
+  LRL_TRY(lrl_comm_sum_f64(t->comm, s.ptx, 2));
   LRL_TRY(largest(t->comm, &dev));
   p->ratio_dev_max = dev;
   if (report->actor_steps == 0)
@@ -128,6 +133,8 @@ static lrl_status actor_step(struct lrl_ppo_trainer *t, const struct lrl_ppo_exp
   report->stopped = t->cfg->target_kl_stop > 0.0 && p->kl3 / p->tokens > t->cfg->target_kl_stop;
   lrl_ppo_policy_stats_add(&report->policy.policy, p);
   report->policy.kl_loss += s.sums.policy.kl_loss;
+  report->ptx[0] += s.ptx[0];
+  report->ptx[1] += s.ptx[1];
   report->actor_grad_norm += stats.grad_norm;
   report->actor_steps++;
   if (t->models.ema.present && !stats.skipped)

@@ -133,14 +133,15 @@ static void expect_sound(const char *run_name) {
 #define LONG                                                                                       \
   "train.max_steps=6", "train.save_steps=2", "reward.normalize=true", "kl.kl_ctrl.type=adaptive",  \
       "kl.kl_ctrl.horizon=20", "ppo.ema_beta=0.9", "rollout.samples_per_prompt=2",                 \
-      "train.eval_steps=3", GENTLE, evaluation
-static char evaluation[128];
+      "train.eval_steps=3", "ptx.coef=0.5", "ptx.batch_size=3", GENTLE, answers, evaluation
+static char evaluation[128], answers[128];
 /* Gradients of well-behaved networks: what is chaotic anyhow cannot show that ranks agree. */
 #define GENTLE "actor.optim.lr=1e-4", "critic.optim.lr=1e-4"
 
 static void test_killed(void **state) {
   (void)state;
   snprintf(evaluation, sizeof evaluation, "data.eval=%s/world/data_validation.txt", dir);
+  snprintf(answers, sizeof answers, "ptx.data=%s/world/data.txt", dir);
   run_ppo("whole", 1, (const char *const[]){LONG, NULL}, 0);
   static const int kills[] = {1, 3, 5, 7};
   struct command c = ppo("killed", 1, (const char *const[]){LONG, "--resume", "auto", NULL});
@@ -300,7 +301,7 @@ static void test_edges(void **state) {
       SET("rollout.max_new_tokens=2", "reward.missing_eos_penalty=3", "reward.overlong_buffer=1"),
       SET("rollout.batch_size=1", "ppo.mini_batch_size=5"),
       SET("data.max_prompt_length=1", "data.prompt_overflow=left"),
-      SET("ppo.critic_warmup=0", "critic.init_from="),
+      SET("ppo.critic_warmup=0", "critic.reset_head=true"),
   };
   expect_settings(sets, sizeof sets / sizeof sets[0]);
   json_t *o = metrics("set0", 0);
