@@ -138,11 +138,55 @@ static void test_text_template(void **state) {
   free(got);
 }
 
+/* Pictures: a vision tower that learns by the language loss, in micro-batches of any size. */
+static void test_images(void **state) {
+  (void)state;
+  char out[80], tok[160], train[160], world[160];
+  snprintf(out, sizeof out, "%s/world", dir);
+  snprintf(tok, sizeof tok, "model.tokenizer=%s/tokenizer.model", out);
+  snprintf(train, sizeof train, "data.train=%s/counting_train.json", out);
+  snprintf(world, sizeof world, "data.eval=%s/counting_validation.json", out);
+  call((const char *const[]){"data", "synth", "--out", out, "--size", "8", "--validation", "4",
+                             "--domains", "counting", "--tile", "56", NULL});
+  static const char *const cuts[] = {"train.micro_batch_tokens=1", "train.micro_batch_tokens=0"};
+  double *x[2];
+  int n[2];
+  for (int i = 0; i < 2; i++) {
+    const char *const extra[] = {tok,
+                                 train,
+                                 world,
+                                 cuts[i],
+                                 "model.vision=clip",
+                                 "model.freeze_vision_tower=false",
+                                 "model.freeze_projector=false",
+                                 "vision.image_size=56",
+                                 "vision.hidden_size=16",
+                                 "vision.intermediate_size=32",
+                                 "vision.num_hidden_layers=1",
+                                 "vision.num_attention_heads=2",
+                                 "data.hd_num=2",
+                                 "data.image_transform=inference",
+                                 "train.max_steps=3",
+                                 NULL};
+    char name[16];
+    snprintf(name, sizeof name, "images%d", i);
+    run(name, 1, extra, 0);
+    x[i] = losses(name, &n[i]);
+  }
+  assert_int_equal(n[0], 4);
+  assert_int_equal(n[1], 4);
+  for (int k = 0; k < 4; k++)
+    assert_true(fabs(x[0][k] - x[1][k]) <= 1e-5 * fabs(x[0][k]));
+  free(x[0]);
+  free(x[1]);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_killed),   cmocka_unit_test(test_ranks),
       cmocka_unit_test(test_packed),   cmocka_unit_test(test_init_from),
       cmocka_unit_test(test_generate), cmocka_unit_test(test_text_template),
+      cmocka_unit_test(test_images),
   };
   return cmocka_run_group_tests(tests, make_sft_files, remove_files);
 }
