@@ -9,9 +9,16 @@ bool lrl_arguments_help(int argc, char **argv) {
   return false;
 }
 
+/* Both "--best-of" and "--best_of". */
+static bool same_key(const char *a, const char *b) {
+  for (; *a != '\0' && (*a == '-' ? '_' : *a) == (*b == '-' ? '_' : *b); a++)
+    b++;
+  return *a == '\0' && *b == '\0';
+}
+
 static const struct lrl_option *find(const struct lrl_option_table *t, const char *key) {
   for (int i = 0; i < t->n; i++)
-    if (strcmp(t->options[i].path, key) == 0)
+    if (same_key(t->options[i].path, key))
       return &t->options[i];
   return NULL;
 }
@@ -41,7 +48,8 @@ lrl_status lrl_arguments_parse(const struct lrl_option_table *t, void *out, int 
       value = o->type == LRL_OPTION_BOOL ? "true" : ++i < argc ? argv[i] : NULL;
     if (value == NULL && o != NULL)
       return LRL_FAIL(LRL_ERR_ARG, "--%s needs a value", key);
-    LRL_TRY(lrl_config_set(t, out, key, value == NULL ? "" : value, "command line"));
+    LRL_TRY(lrl_config_set(t, out, o != NULL ? o->path : key, value == NULL ? "" : value,
+                           "command line"));
   }
   return LRL_OK;
 }

@@ -4,8 +4,9 @@
 #include "launch/config.h"
 
 /* Sets `out` (the struct the table describes) to the defaults, then reads "--key value",
- * "--key=value" and, for a bool, "--key". Arguments without "--" and all after "--" are moved to
- * the front of argv in order and counted in *n_rest. LRL_ERR_ARG names the argument. */
+ * "--key=value" and, for a bool, "--key"; - and _ are the same in a key. Arguments without "--" and
+ * all after "--" are moved to the front of argv in order and counted in *n_rest. LRL_ERR_ARG names
+ * the argument. */
 lrl_status lrl_arguments_parse(const struct lrl_option_table *t, void *out, int argc, char **argv,
                                int *n_rest);
 /* Whether --help or -h is among them. */

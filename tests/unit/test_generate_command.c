@@ -156,7 +156,7 @@ static json_t *line(const char *text, int k) {
 static void test_best_of(void **state) {
   (void)state;
   const char *const ids[] = {"a", "b", NULL, NULL, NULL, "c"};
-  const char *options = "--max_new_tokens 12 --temperature 0.9 --reward rm.h5 --best_of 4";
+  const char *options = "--max_new_tokens 12 --temperature 0.9 --reward rm.h5 --best-of 4";
   char *text = laurel(0, "generate policy.h5 prompts.jsonl %s", options);
   char path[128];
   snprintf(path, sizeof path, "%s/again.jsonl", dir);
@@ -333,7 +333,8 @@ static void test_wrong_use(void **state) {
   (void)state;
   free(laurel(1, "generate policy.h5"));
   free(laurel(1, "generate rm.h5 prompts.jsonl"));
-  free(laurel(1, "generate policy.h5 prompts.jsonl --best_of 2"));
+  free(laurel(1, "generate policy.h5 prompts.jsonl --best-of 2"));
+  free(laurel(1, "generate policy.h5 prompts.jsonl --best+of 2"));
   free(laurel(1, "generate policy.h5 absent.jsonl"));
   free(laurel(1, "generate policy.h5 prompts.jsonl --max_length 1"));
   free(laurel(1, "generate policy.h5 prompts.jsonl --top_p 2"));
