@@ -86,8 +86,9 @@ static void report(const struct lrl_trainer *t, const char *name, const char *pr
   put_figures(o, prefix, sums, &f);
   *score = f.accuracy;
   if (name != NULL)
-    lrl_log(LRL_LOG_INFO, "eval", "step %lld  %-32s accuracy %.4f on %.0f pairs, margin %.3f",
-            (long long)t->at.step, name, f.accuracy, n, f.margin);
+    lrl_log(LRL_LOG_INFO, "eval",
+            "step %lld  %-32s accuracy %.4f on %.0f pairs (longer answer: %.4f), margin %.3f",
+            (long long)t->at.step, name, f.accuracy, n, f.length_baseline, f.margin);
   else
     lrl_log(LRL_LOG_INFO, "eval",
             "step %lld: accuracy %.4f on %.0f held-out pairs (the longer answer is chosen in "
