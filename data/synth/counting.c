@@ -56,7 +56,10 @@ lrl_status lrl_synth_counting(struct lrl_synth_draw *d, struct lrl_synth_item *i
   int n[2], kind = d->easy ? 1 : lrl_synth_int(d, 0, 9), n_others = lrl_synth_int(d, 0, 3);
   if (kind == 0)
     return which_picture(d, item);
-  lrl_synth_two_numbers(d, 1, MOST, d->easy ? 2 : 1, d->easy ? 4 : 3, n);
+  if (d->easy)
+    lrl_synth_two_numbers(d, 1, 4, 2, 3, n);
+  else
+    lrl_synth_two_numbers(d, 1, MOST, 1, 3, n);
   struct thing asked = any_thing(d);
   for (int i = 0; i < 2 * MOST; i++)
     things[i] = any_thing(d);
