@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-lrl_status lrl_ref_adamw(struct lrl_ctx *ctx, const struct lrl_adamw_args *a) {
+lrl_status REF_FN(adamw)(struct lrl_ctx *ctx, const struct lrl_adamw_args *a) {
   (void)ctx;
   const double step_size = a->lr / (1.0 - pow(a->beta1, (double)a->step));
   const double root = sqrt(1.0 - pow(a->beta2, (double)a->step));

@@ -23,7 +23,7 @@ static double estimate(enum lrl_kl_estimator kind, double d, double *slope) {
   }
 }
 
-lrl_status lrl_ref_approx_kl(struct lrl_ctx *ctx, const struct lrl_approx_kl_args *a) {
+lrl_status REF_FN(approx_kl)(struct lrl_ctx *ctx, const struct lrl_approx_kl_args *a) {
   (void)ctx;
   double loss = 0.0;
   for (int64_t s = 0; s < a->layout->n_seqs; s++)

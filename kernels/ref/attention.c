@@ -47,7 +47,7 @@ static void forward_row(const struct lrl_attention_fwd_args *a, int64_t s, int64
   a->lse[h * l->n_tokens + row] = (float)(max + log(sum));
 }
 
-lrl_status lrl_ref_attention_fwd(struct lrl_ctx *ctx, const struct lrl_attention_fwd_args *a) {
+lrl_status REF_FN(attention_fwd)(struct lrl_ctx *ctx, const struct lrl_attention_fwd_args *a) {
   const int64_t d = a->head_dim;
   double *acc = lrl_arena_alloc(&ctx->scratch, (size_t)(a->n_heads * d) * sizeof *acc);
   if (acc == NULL)
@@ -90,7 +90,7 @@ static void store_rows(lrl_dtype t, void *out, int64_t ld, const double *x, int6
       lrl_ref_store(t, out, i * ld + j, x[i * width + j]);
 }
 
-lrl_status lrl_ref_attention_bwd(struct lrl_ctx *ctx, const struct lrl_attention_bwd_args *a) {
+lrl_status REF_FN(attention_bwd)(struct lrl_ctx *ctx, const struct lrl_attention_bwd_args *a) {
   const int64_t n = a->layout->n_tokens, wq = a->n_heads * a->head_dim,
                 wk = a->n_kv_heads * a->head_dim;
   if (n == 0 || wq == 0)

@@ -36,7 +36,7 @@ static void decode_row(const struct lrl_attention_decode_args *a, int64_t t, int
                   a->page_start[t] < a->page_start[t + 1] ? acc[i] / sum : 0.0);
 }
 
-lrl_status lrl_ref_attention_decode(struct lrl_ctx *ctx,
+lrl_status REF_FN(attention_decode)(struct lrl_ctx *ctx,
                                     const struct lrl_attention_decode_args *a) {
   double *acc = lrl_arena_alloc(&ctx->scratch, (size_t)a->head_dim * sizeof *acc);
   if (acc == NULL)

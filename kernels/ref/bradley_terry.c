@@ -44,7 +44,7 @@ static double penalty(const struct lrl_bradley_terry_args *a, double x, double *
   return -(log(in - lo) + log(hi - in));
 }
 
-lrl_status lrl_ref_bradley_terry(struct lrl_ctx *ctx, const struct lrl_bradley_terry_args *a) {
+lrl_status REF_FN(bradley_terry)(struct lrl_ctx *ctx, const struct lrl_bradley_terry_args *a) {
   (void)ctx;
   for (int64_t i = 0; i < a->n; i++) {
     const double c = (double)a->chosen[i], r = (double)a->rejected[i];

@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-lrl_status lrl_ref_cross_entropy(struct lrl_ctx *ctx, const struct lrl_cross_entropy_args *a) {
+lrl_status REF_FN(cross_entropy)(struct lrl_ctx *ctx, const struct lrl_cross_entropy_args *a) {
   (void)ctx;
 #pragma omp parallel for
   for (int64_t t = 0; t < a->n_tokens; t++) {

@@ -1,7 +1,7 @@
 #include "kernels/philox.h"
 #include "kernels/ref/ref.h"
 
-lrl_status lrl_ref_add(struct lrl_ctx *ctx, const struct lrl_add_args *a) {
+lrl_status REF_FN(add)(struct lrl_ctx *ctx, const struct lrl_add_args *a) {
   (void)ctx;
   for (int64_t i = 0; i < a->n; i++)
     lrl_ref_store(a->dtype, a->y, i,
@@ -9,7 +9,7 @@ lrl_status lrl_ref_add(struct lrl_ctx *ctx, const struct lrl_add_args *a) {
   return LRL_OK;
 }
 
-lrl_status lrl_ref_colsum(struct lrl_ctx *ctx, const struct lrl_colsum_args *a) {
+lrl_status REF_FN(colsum)(struct lrl_ctx *ctx, const struct lrl_colsum_args *a) {
   (void)ctx;
   for (int64_t j = 0; j < a->width; j++) {
     double sum = 0.0;
@@ -22,7 +22,7 @@ lrl_status lrl_ref_colsum(struct lrl_ctx *ctx, const struct lrl_colsum_args *a) 
 
 /* Element j of a row uses word j%4 of Philox block j/4 of stream (seed, DROPOUT, row_key); it is
  * dropped when the word's upper 24 bits, as a fraction, are below p. */
-lrl_status lrl_ref_dropout(struct lrl_ctx *ctx, const struct lrl_dropout_args *a) {
+lrl_status REF_FN(dropout)(struct lrl_ctx *ctx, const struct lrl_dropout_args *a) {
   (void)ctx;
 #pragma omp parallel for
   for (int64_t t = 0; t < a->n_tokens; t++)
@@ -36,14 +36,14 @@ lrl_status lrl_ref_dropout(struct lrl_ctx *ctx, const struct lrl_dropout_args *a
   return LRL_OK;
 }
 
-lrl_status lrl_ref_scale(struct lrl_ctx *ctx, const struct lrl_scale_args *a) {
+lrl_status REF_FN(scale)(struct lrl_ctx *ctx, const struct lrl_scale_args *a) {
   (void)ctx;
   for (int64_t i = 0; i < a->n; i++)
     a->x[i] *= a->alpha;
   return LRL_OK;
 }
 
-lrl_status lrl_ref_cast(struct lrl_ctx *ctx, const struct lrl_cast_args *a) {
+lrl_status REF_FN(cast)(struct lrl_ctx *ctx, const struct lrl_cast_args *a) {
   (void)ctx;
   for (int64_t i = 0; i < a->n; i++)
     lrl_ref_store(a->to, a->y, i, lrl_ref_load(a->from, a->x, i));

@@ -1,6 +1,6 @@
 #include "kernels/ref/ref.h"
 
-lrl_status lrl_ref_embedding_fwd(struct lrl_ctx *ctx, const struct lrl_embedding_fwd_args *a) {
+lrl_status REF_FN(embedding_fwd)(struct lrl_ctx *ctx, const struct lrl_embedding_fwd_args *a) {
   (void)ctx;
   for (int64_t t = 0; t < a->n_tokens; t++)
     for (int64_t j = 0; j < a->width; j++)
@@ -10,7 +10,7 @@ lrl_status lrl_ref_embedding_fwd(struct lrl_ctx *ctx, const struct lrl_embedding
   return LRL_OK;
 }
 
-lrl_status lrl_ref_embedding_bwd(struct lrl_ctx *ctx, const struct lrl_embedding_bwd_args *a) {
+lrl_status REF_FN(embedding_bwd)(struct lrl_ctx *ctx, const struct lrl_embedding_bwd_args *a) {
   (void)ctx;
   for (int64_t t = 0; t < a->n_tokens; t++) {
     if (a->ids[t] < 0 || a->ids[t] == a->padding_idx)

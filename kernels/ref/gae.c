@@ -1,6 +1,6 @@
 #include "kernels/ref/ref.h"
 
-lrl_status lrl_ref_gae(struct lrl_ctx *ctx, const struct lrl_gae_args *a) {
+lrl_status REF_FN(gae)(struct lrl_ctx *ctx, const struct lrl_gae_args *a) {
   (void)ctx;
   for (int64_t s = 0; s < a->layout->n_seqs; s++) {
     const int64_t begin = a->layout->start[s], end = begin + a->layout->length[s];

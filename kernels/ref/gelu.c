@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-lrl_status lrl_ref_gelu_fwd(struct lrl_ctx *ctx, const struct lrl_gelu_fwd_args *a) {
+lrl_status REF_FN(gelu_fwd)(struct lrl_ctx *ctx, const struct lrl_gelu_fwd_args *a) {
   (void)ctx;
 #pragma omp parallel for
   for (int64_t i = 0; i < a->n; i++) {
@@ -14,7 +14,7 @@ lrl_status lrl_ref_gelu_fwd(struct lrl_ctx *ctx, const struct lrl_gelu_fwd_args 
   return LRL_OK;
 }
 
-lrl_status lrl_ref_gelu_bwd(struct lrl_ctx *ctx, const struct lrl_gelu_bwd_args *a) {
+lrl_status REF_FN(gelu_bwd)(struct lrl_ctx *ctx, const struct lrl_gelu_bwd_args *a) {
   (void)ctx;
 #pragma omp parallel for
   for (int64_t i = 0; i < a->n; i++) {

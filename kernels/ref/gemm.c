@@ -1,6 +1,6 @@
 #include "kernels/ref/ref.h"
 
-lrl_status lrl_ref_gemm(struct lrl_ctx *ctx, const struct lrl_gemm_args *a) {
+lrl_status REF_FN(gemm)(struct lrl_ctx *ctx, const struct lrl_gemm_args *a) {
   (void)ctx;
 #pragma omp parallel for
   for (int64_t i = 0; i < a->m; i++)

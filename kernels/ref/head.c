@@ -1,6 +1,6 @@
 #include "kernels/ref/ref.h"
 
-lrl_status lrl_ref_head_fwd(struct lrl_ctx *ctx, const struct lrl_head_fwd_args *a) {
+lrl_status REF_FN(head_fwd)(struct lrl_ctx *ctx, const struct lrl_head_fwd_args *a) {
   (void)ctx;
   for (int64_t i = 0; i < a->n; i++) {
     double sum = 0.0;
@@ -11,7 +11,7 @@ lrl_status lrl_ref_head_fwd(struct lrl_ctx *ctx, const struct lrl_head_fwd_args 
   return LRL_OK;
 }
 
-lrl_status lrl_ref_head_bwd(struct lrl_ctx *ctx, const struct lrl_head_bwd_args *a) {
+lrl_status REF_FN(head_bwd)(struct lrl_ctx *ctx, const struct lrl_head_bwd_args *a) {
   (void)ctx;
   for (int64_t j = 0; j < a->width; j++) {
     double sum = 0.0;

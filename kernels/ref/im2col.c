@@ -10,7 +10,7 @@ static int64_t pixel_index(int64_t channels, int64_t size, int64_t patch, int64_
   return ((image * channels + c) * size + y) * size + x;
 }
 
-lrl_status lrl_ref_im2col_fwd(struct lrl_ctx *ctx, const struct lrl_im2col_fwd_args *a) {
+lrl_status REF_FN(im2col_fwd)(struct lrl_ctx *ctx, const struct lrl_im2col_fwd_args *a) {
   (void)ctx;
   const int64_t grid = a->size / a->patch, width = a->channels * a->patch * a->patch;
   for (int64_t r = 0; r < a->n * grid * grid; r++)
@@ -20,7 +20,7 @@ lrl_status lrl_ref_im2col_fwd(struct lrl_ctx *ctx, const struct lrl_im2col_fwd_a
   return LRL_OK;
 }
 
-lrl_status lrl_ref_im2col_bwd(struct lrl_ctx *ctx, const struct lrl_im2col_bwd_args *a) {
+lrl_status REF_FN(im2col_bwd)(struct lrl_ctx *ctx, const struct lrl_im2col_bwd_args *a) {
   (void)ctx;
   const int64_t grid = a->size / a->patch, width = a->channels * a->patch * a->patch;
   const int64_t n_pixels = a->n * a->channels * a->size * a->size;

@@ -1,6 +1,6 @@
 #include "kernels/ref/ref.h"
 
-lrl_status lrl_ref_kv_write(struct lrl_ctx *ctx, const struct lrl_kv_write_args *a) {
+lrl_status REF_FN(kv_write)(struct lrl_ctx *ctx, const struct lrl_kv_write_args *a) {
   const int64_t d = a->head_dim, size = lrl_kv_head_size(d);
   const lrl_dtype dt = a->dtype;
   (void)ctx;

@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-lrl_status lrl_ref_layer_norm_fwd(struct lrl_ctx *ctx, const struct lrl_layer_norm_fwd_args *a) {
+lrl_status REF_FN(layer_norm_fwd)(struct lrl_ctx *ctx, const struct lrl_layer_norm_fwd_args *a) {
   (void)ctx;
 #pragma omp parallel for
   for (int64_t t = 0; t < a->n_tokens; t++) {
@@ -27,7 +27,7 @@ lrl_status lrl_ref_layer_norm_fwd(struct lrl_ctx *ctx, const struct lrl_layer_no
   return LRL_OK;
 }
 
-lrl_status lrl_ref_layer_norm_bwd(struct lrl_ctx *ctx, const struct lrl_layer_norm_bwd_args *a) {
+lrl_status REF_FN(layer_norm_bwd)(struct lrl_ctx *ctx, const struct lrl_layer_norm_bwd_args *a) {
   (void)ctx;
   const lrl_dtype t = a->dtype;
   for (int64_t j = 0; j < a->width; j++) {

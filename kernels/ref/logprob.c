@@ -11,7 +11,7 @@ static double lse_of(const float *x, int64_t n, double inverse) {
   return max + log(sum);
 }
 
-lrl_status lrl_ref_logprob_fwd(struct lrl_ctx *ctx, const struct lrl_logprob_fwd_args *a) {
+lrl_status REF_FN(logprob_fwd)(struct lrl_ctx *ctx, const struct lrl_logprob_fwd_args *a) {
   (void)ctx;
   const double inverse = 1.0 / (double)a->temperature;
   for (int64_t t = 0; t < a->n_tokens; t++) {
@@ -33,7 +33,7 @@ lrl_status lrl_ref_logprob_fwd(struct lrl_ctx *ctx, const struct lrl_logprob_fwd
   return LRL_OK;
 }
 
-lrl_status lrl_ref_logprob_bwd(struct lrl_ctx *ctx, const struct lrl_logprob_bwd_args *a) {
+lrl_status REF_FN(logprob_bwd)(struct lrl_ctx *ctx, const struct lrl_logprob_bwd_args *a) {
   (void)ctx;
   const double inverse = 1.0 / (double)a->temperature;
   for (int64_t t = 0; t < a->n_tokens; t++) {

@@ -16,7 +16,7 @@ static double column_sum(const struct lrl_mean_pool_fwd_args *a, int64_t s, int6
   return sum;
 }
 
-lrl_status lrl_ref_mean_pool_fwd(struct lrl_ctx *ctx, const struct lrl_mean_pool_fwd_args *a) {
+lrl_status REF_FN(mean_pool_fwd)(struct lrl_ctx *ctx, const struct lrl_mean_pool_fwd_args *a) {
   (void)ctx;
   for (int64_t i = 0; i < a->n; i++) {
     const int64_t s = a->seq[i], n = n_pooled(a->layout, s), p = parent_of(a->layout, s);
@@ -28,7 +28,7 @@ lrl_status lrl_ref_mean_pool_fwd(struct lrl_ctx *ctx, const struct lrl_mean_pool
   return LRL_OK;
 }
 
-lrl_status lrl_ref_mean_pool_bwd(struct lrl_ctx *ctx, const struct lrl_mean_pool_bwd_args *a) {
+lrl_status REF_FN(mean_pool_bwd)(struct lrl_ctx *ctx, const struct lrl_mean_pool_bwd_args *a) {
   (void)ctx;
   const struct lrl_layout *l = a->layout;
   for (int64_t s = 0; s < l->n_seqs; s++)

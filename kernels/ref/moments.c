@@ -4,7 +4,7 @@ static double element(const struct lrl_moments_args *a, int64_t i) {
   return (double)a->x[i] - (a->y == NULL ? 0.0 : (double)a->y[i]);
 }
 
-lrl_status lrl_ref_moments(struct lrl_ctx *ctx, const struct lrl_moments_args *a) {
+lrl_status REF_FN(moments)(struct lrl_ctx *ctx, const struct lrl_moments_args *a) {
   (void)ctx;
   struct lrl_moments m = {0};
   for (int64_t i = 0; i < a->n; i++)

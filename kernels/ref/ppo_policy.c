@@ -73,7 +73,7 @@ static void sequence(const struct lrl_ppo_policy_args *a, int64_t s,
       a->d_logprobs[t] = live(a, t) ? (float)(through_mean / count) : 0.0f;
 }
 
-lrl_status lrl_ref_ppo_policy(struct lrl_ctx *ctx, const struct lrl_ppo_policy_args *a) {
+lrl_status REF_FN(ppo_policy)(struct lrl_ctx *ctx, const struct lrl_ppo_policy_args *a) {
   (void)ctx;
   struct lrl_ppo_policy_stats sum = {0};
   for (int64_t s = 0; s < a->layout->n_seqs; s++)

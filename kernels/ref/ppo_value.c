@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-lrl_status lrl_ref_ppo_value(struct lrl_ctx *ctx, const struct lrl_ppo_value_args *a) {
+lrl_status REF_FN(ppo_value)(struct lrl_ctx *ctx, const struct lrl_ppo_value_args *a) {
   (void)ctx;
   struct lrl_ppo_value_stats sum = {0};
   for (int64_t s = 0; s < a->layout->n_seqs; s++)

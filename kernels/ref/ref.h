@@ -4,8 +4,13 @@
 #define LRL_REF_REF_H
 #include "kernels/backend.h"
 
+/* The op test compiles these files once more, in f32 and under another name: the naive arithmetic
+ * whose error the fast backends are measured by (tests/kernels/naive.h). */
+#ifndef REF_FN
+#define REF_FN(op) lrl_ref_##op
+#endif
 #define LRL_REF_DECLARE(op)                                                                        \
-  lrl_status lrl_ref_##op(struct lrl_ctx *ctx, const struct lrl_##op##_args *a);
+  lrl_status REF_FN(op)(struct lrl_ctx * ctx, const struct lrl_##op##_args *a);
 LRL_OPS(LRL_REF_DECLARE)
 #undef LRL_REF_DECLARE
 

@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-lrl_status lrl_ref_rms_norm_fwd(struct lrl_ctx *ctx, const struct lrl_rms_norm_fwd_args *a) {
+lrl_status REF_FN(rms_norm_fwd)(struct lrl_ctx *ctx, const struct lrl_rms_norm_fwd_args *a) {
   (void)ctx;
 #pragma omp parallel for
   for (int64_t t = 0; t < a->n_tokens; t++) {
@@ -30,7 +30,7 @@ lrl_status lrl_ref_rms_norm_fwd(struct lrl_ctx *ctx, const struct lrl_rms_norm_f
   return LRL_OK;
 }
 
-lrl_status lrl_ref_rms_norm_bwd(struct lrl_ctx *ctx, const struct lrl_rms_norm_bwd_args *a) {
+lrl_status REF_FN(rms_norm_bwd)(struct lrl_ctx *ctx, const struct lrl_rms_norm_bwd_args *a) {
   (void)ctx;
   const lrl_dtype t = a->dtype;
   for (int64_t j = 0; a->d_weight != NULL && j < a->width; j++) {

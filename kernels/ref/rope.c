@@ -15,7 +15,7 @@ static void copy(lrl_dtype t, const void *x, int64_t ix, void *out, int64_t io, 
     lrl_ref_store(t, out, io + i, lrl_ref_load(t, x, ix + i));
 }
 
-lrl_status lrl_ref_rope_qkv_fwd(struct lrl_ctx *ctx, const struct lrl_rope_qkv_fwd_args *a) {
+lrl_status REF_FN(rope_qkv_fwd)(struct lrl_ctx *ctx, const struct lrl_rope_qkv_fwd_args *a) {
   (void)ctx;
   const int64_t d = a->head_dim, hk = a->n_kv_heads, g = hk > 0 ? a->n_heads / hk : 0;
   for (int64_t t = 0; t < a->n_tokens; t++) {
@@ -31,7 +31,7 @@ lrl_status lrl_ref_rope_qkv_fwd(struct lrl_ctx *ctx, const struct lrl_rope_qkv_f
   return LRL_OK;
 }
 
-lrl_status lrl_ref_rope_qkv_bwd(struct lrl_ctx *ctx, const struct lrl_rope_qkv_bwd_args *a) {
+lrl_status REF_FN(rope_qkv_bwd)(struct lrl_ctx *ctx, const struct lrl_rope_qkv_bwd_args *a) {
   (void)ctx;
   const int64_t d = a->head_dim, hk = a->n_kv_heads, g = hk > 0 ? a->n_heads / hk : 0;
   for (int64_t t = 0; t < a->n_tokens; t++) {

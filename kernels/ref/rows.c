@@ -1,6 +1,6 @@
 #include "kernels/ref/ref.h"
 
-lrl_status lrl_ref_gather_rows(struct lrl_ctx *ctx, const struct lrl_gather_rows_args *a) {
+lrl_status REF_FN(gather_rows)(struct lrl_ctx *ctx, const struct lrl_gather_rows_args *a) {
   (void)ctx;
   for (int64_t i = 0; i < a->n; i++)
     for (int64_t j = 0; j < a->width; j++) {
@@ -12,7 +12,7 @@ lrl_status lrl_ref_gather_rows(struct lrl_ctx *ctx, const struct lrl_gather_rows
   return LRL_OK;
 }
 
-lrl_status lrl_ref_scatter_rows(struct lrl_ctx *ctx, const struct lrl_scatter_rows_args *a) {
+lrl_status REF_FN(scatter_rows)(struct lrl_ctx *ctx, const struct lrl_scatter_rows_args *a) {
   (void)ctx;
   for (int64_t i = 0; i < a->n; i++) {
     if (a->index[i] < 0)

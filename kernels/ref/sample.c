@@ -91,7 +91,7 @@ static void sample_row(const struct lrl_sample_args *a, int64_t t, struct entry 
   draw(a, t, e, max);
 }
 
-lrl_status lrl_ref_sample(struct lrl_ctx *ctx, const struct lrl_sample_args *a) {
+lrl_status REF_FN(sample)(struct lrl_ctx *ctx, const struct lrl_sample_args *a) {
   const size_t bytes = (size_t)a->n_vocab * sizeof(struct entry);
   struct entry *e = lrl_arena_alloc(&ctx->scratch, bytes);
   struct entry *sorted = lrl_arena_alloc(&ctx->scratch, bytes);

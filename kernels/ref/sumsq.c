@@ -1,6 +1,6 @@
 #include "kernels/ref/ref.h"
 
-lrl_status lrl_ref_sumsq(struct lrl_ctx *ctx, const struct lrl_sumsq_args *a) {
+lrl_status REF_FN(sumsq)(struct lrl_ctx *ctx, const struct lrl_sumsq_args *a) {
   (void)ctx;
   double sum = 0.0;
   for (int64_t i = 0; i < a->n; i++)

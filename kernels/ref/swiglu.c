@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-lrl_status lrl_ref_swiglu_fwd(struct lrl_ctx *ctx, const struct lrl_swiglu_fwd_args *a) {
+lrl_status REF_FN(swiglu_fwd)(struct lrl_ctx *ctx, const struct lrl_swiglu_fwd_args *a) {
   (void)ctx;
 #pragma omp parallel for
   for (int64_t t = 0; t < a->n_tokens; t++)
@@ -14,7 +14,7 @@ lrl_status lrl_ref_swiglu_fwd(struct lrl_ctx *ctx, const struct lrl_swiglu_fwd_a
   return LRL_OK;
 }
 
-lrl_status lrl_ref_swiglu_bwd(struct lrl_ctx *ctx, const struct lrl_swiglu_bwd_args *a) {
+lrl_status REF_FN(swiglu_bwd)(struct lrl_ctx *ctx, const struct lrl_swiglu_bwd_args *a) {
   (void)ctx;
 #pragma omp parallel for
   for (int64_t t = 0; t < a->n_tokens; t++)

@@ -1,6 +1,6 @@
 #include "kernels/ref/ref.h"
 
-lrl_status lrl_ref_vit_embed_fwd(struct lrl_ctx *ctx, const struct lrl_vit_embed_fwd_args *a) {
+lrl_status REF_FN(vit_embed_fwd)(struct lrl_ctx *ctx, const struct lrl_vit_embed_fwd_args *a) {
   (void)ctx;
   const int64_t w = a->width, np = a->n_patches;
   for (int64_t i = 0; i < a->n; i++)
@@ -14,7 +14,7 @@ lrl_status lrl_ref_vit_embed_fwd(struct lrl_ctx *ctx, const struct lrl_vit_embed
   return LRL_OK;
 }
 
-lrl_status lrl_ref_vit_embed_bwd(struct lrl_ctx *ctx, const struct lrl_vit_embed_bwd_args *a) {
+lrl_status REF_FN(vit_embed_bwd)(struct lrl_ctx *ctx, const struct lrl_vit_embed_bwd_args *a) {
   (void)ctx;
   const int64_t w = a->width, np = a->n_patches;
   for (int64_t t = 0; t <= np; t++)

@@ -1,6 +1,6 @@
 #include "kernels/ref/ref.h"
 
-lrl_status lrl_ref_whiten(struct lrl_ctx *ctx, const struct lrl_whiten_args *a) {
+lrl_status REF_FN(whiten)(struct lrl_ctx *ctx, const struct lrl_whiten_args *a) {
   (void)ctx;
   for (int64_t i = 0; i < a->n; i++) {
     const bool live = a->mask == NULL || a->mask[i] != 0;

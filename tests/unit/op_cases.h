@@ -3,11 +3,12 @@
 #define LRL_TESTS_OP_CASES_H
 #include "tests/unit/op_run.h"
 
-#define IN(count) in(r, r->dtype, (count))
+#define IN(count) filled(r, r->dtype, r->values, (count), false)
 #define OUT(count) out(r, r->dtype, (count))
-#define F32_IN(count) in(r, LRL_F32, (count))
+#define ACC(count) filled(r, r->dtype, r->values, (count), true)
+#define F32_IN(count) filled(r, LRL_F32, LRL_F32, (count), false)
 #define F32_OUT(count) out(r, LRL_F32, (count))
-#define F32_ACC(count) acc(r, LRL_F32, (count))
+#define F32_ACC(count) filled(r, LRL_F32, LRL_F32, (count), true)
 #define CASE(op) static lrl_status case_##op(struct op_run *r)
 #define CALL(op, ...) lrl_##op(r->ctx, &(struct lrl_##op##_args){__VA_ARGS__})
 
@@ -16,7 +17,7 @@ CASE(gemm) {
   for (int mode = 0; mode < 4; mode++) {
     const bool ta = mode == 3, tb = mode == 1 || mode == 2;
     lrl_dtype ct = mode >= 2 ? LRL_F32 : r->dtype;
-    void *c = mode == 3 ? acc(r, ct, m * n) : out(r, ct, m * n);
+    void *c = mode == 3 ? F32_ACC(m * n) : out(r, ct, m * n);
     LRL_TRY(CALL(gemm, .m = m, .n = n, .k = k, .trans_a = ta, .trans_b = tb, .dtype = r->dtype,
                  .c_dtype = ct, .a = IN(m * k), .b = IN(k * n), .bias = mode == 1 ? IN(n) : NULL,
                  .ld_a = ta ? m : k, .ld_b = tb ? k : n, .ld_c = n, .c = c,
@@ -36,14 +37,14 @@ CASE(gather_rows) {
   LRL_TRY(CALL(gather_rows, r->n, 9, r->w, r->dtype, ids(r, r->n, -1, 9), IN(9 * r->w),
                OUT(r->n * r->w), 0.0f));
   return CALL(gather_rows, r->n, 9, r->w, r->dtype, ids(r, r->n, -1, 9), IN(9 * r->w),
-              acc(r, r->dtype, r->n * r->w), 1.0f);
+              ACC(r->n * r->w), 1.0f);
 }
 CASE(scatter_rows) {
   int32_t *distinct = ids(r, r->n, 0, 1);
   for (int64_t i = 0; i < r->n; i++)
     distinct[i] = i % 3 == 0 ? -1 : (int32_t)(r->n - 1 - i);
   LRL_TRY(CALL(scatter_rows, r->n, r->n, r->w, r->dtype, distinct, IN(r->n * r->w),
-               acc(r, r->dtype, r->n * r->w), 0.0f));
+               ACC(r->n * r->w), 0.0f));
   return CALL(scatter_rows, r->n, r->n + 2, r->w, LRL_F32, ids(r, r->n, -1, r->n + 2),
               F32_IN(r->n * r->w), F32_ACC((r->n + 2) * r->w), 1.0f);
 }
@@ -55,29 +56,28 @@ CASE(rms_norm_fwd) {
               F32_OUT(r->n));
 }
 CASE(rms_norm_bwd) {
-  const int64_t n = r->n * r->w;
-  void *s = IN(n), *weight = IN(r->w);
+  const int64_t w = r->w + 1, n = r->n * w; /* of one element dx is 0: nothing to compare */
+  void *s = IN(n), *weight = IN(w);
   float *rstd = F32_OUT(r->n);
   LRL_TRY(
-      lrl_rms_norm_fwd(r->ref, &(struct lrl_rms_norm_fwd_args){r->n, r->w, r->dtype, 1e-5f, s, NULL,
+      lrl_rms_norm_fwd(r->ref, &(struct lrl_rms_norm_fwd_args){r->n, w, r->dtype, 1e-5f, s, NULL,
                                                                weight, NULL, OUT(n), rstd}));
-  return CALL(rms_norm_bwd, r->n, r->w, r->dtype, s, weight, IN(n), IN(n), rstd, OUT(n),
-              F32_ACC(r->w));
+  return CALL(rms_norm_bwd, r->n, w, r->dtype, s, weight, IN(n), IN(n), rstd, OUT(n), F32_ACC(w));
 }
 CASE(layer_norm_fwd) {
-  const int64_t n = r->n * r->w;
-  return CALL(layer_norm_fwd, r->n, r->w, r->dtype, 1e-5f, IN(n), IN(r->w), IN(r->w), OUT(n),
-              F32_OUT(r->n), F32_OUT(r->n));
+  const int64_t w = r->w + 1, n = r->n * w; /* of one element all is 0: nothing to compare */
+  return CALL(layer_norm_fwd, r->n, w, r->dtype, 1e-5f, IN(n), IN(w), IN(w), OUT(n), F32_OUT(r->n),
+              F32_OUT(r->n));
 }
 CASE(layer_norm_bwd) {
-  const int64_t n = r->n * r->w;
-  void *x = IN(n), *weight = IN(r->w), *bias = IN(r->w);
+  const int64_t w = r->w + 1, n = r->n * w;
+  void *x = IN(n), *weight = IN(w), *bias = IN(w);
   float *mean = F32_OUT(r->n), *rstd = F32_OUT(r->n);
   LRL_TRY(lrl_layer_norm_fwd(r->ref,
-                             &(struct lrl_layer_norm_fwd_args){r->n, r->w, r->dtype, 1e-5f, x,
-                                                               weight, bias, OUT(n), mean, rstd}));
-  return CALL(layer_norm_bwd, r->n, r->w, r->dtype, x, weight, IN(n), IN(n), mean, rstd, OUT(n),
-              F32_ACC(r->w), F32_ACC(r->w));
+                             &(struct lrl_layer_norm_fwd_args){r->n, w, r->dtype, 1e-5f, x, weight,
+                                                               bias, OUT(n), mean, rstd}));
+  return CALL(layer_norm_bwd, r->n, w, r->dtype, x, weight, IN(n), IN(n), mean, rstd, OUT(n),
+              F32_ACC(w), F32_ACC(w));
 }
 CASE(rope_qkv_fwd) {
   const int64_t d = 2 * (r->w / 4 + 1), n = r->n * d;
@@ -115,30 +115,54 @@ CASE(attention_bwd) {
   }
   return LRL_OK;
 }
+/* Where a page keeps an element depends on the type: cases fill pages and read them back in the
+ * order [heads of pages][slot][d], in which runs of two types are comparable. */
+static int64_t kv_at(const struct op_run *r, int64_t d, bool keys, int64_t i) {
+  const int64_t head = i / (LRL_KV_PAGE * d), slot = i / d % LRL_KV_PAGE;
+  return head * lrl_kv_head_size(d) +
+         (keys ? lrl_kv_key_at(r->dtype, d, slot, i % d) : lrl_kv_value_at(r->dtype, slot, i % d));
+}
+static void *kv_pages(struct op_run *r, int64_t n_heads, int64_t d, bool keys) {
+  void *p = add_buffer(r, r->dtype, n_heads * lrl_kv_head_size(d), false);
+  memset(p, 0, (size_t)(n_heads * lrl_kv_head_size(d) * lrl_dtype_bytes(r->dtype)));
+  const void *x = IN(n_heads * LRL_KV_PAGE * d);
+  for (int64_t i = 0; i < n_heads * LRL_KV_PAGE * d; i++)
+    put(r->dtype, p, kv_at(r, d, keys, i), (float)get(r->dtype, x, i));
+  return p;
+}
+static void kv_content(const struct op_run *r, const void *pages, int64_t n_heads, int64_t d,
+                       bool keys, void *content) {
+  for (int64_t i = 0; i < n_heads * LRL_KV_PAGE * d; i++)
+    put(r->dtype, content, i, (float)get(r->dtype, pages, kv_at(r, d, keys, i)));
+}
 CASE(kv_write) {
   const int64_t d = r->w / 2 + 1, pages = r->n / LRL_KV_PAGE + 2;
-  const int64_t size = pages * 2 * lrl_kv_head_size(d);
   int32_t *slot = ids(r, r->n, 0, 1);
   for (int64_t t = 0; t < r->n; t++) /* from the last page on, odd first slot, one token skipped */
     slot[t] = t == 2 ? -1 : (int32_t)((t + (pages - 1) * LRL_KV_PAGE + 3) % (pages * LRL_KV_PAGE));
-  return CALL(kv_write, r->n, 2, d, pages, r->dtype, slot, IN(r->n * 2 * d), IN(r->n * 2 * d),
-              acc(r, r->dtype, size), acc(r, r->dtype, size));
+  void *k = kv_pages(r, pages * 2, d, true), *v = kv_pages(r, pages * 2, d, false);
+  LRL_TRY(
+      CALL(kv_write, r->n, 2, d, pages, r->dtype, slot, IN(r->n * 2 * d), IN(r->n * 2 * d), k, v));
+  kv_content(r, k, pages * 2, d, true, OUT(pages * 2 * LRL_KV_PAGE * d));
+  kv_content(r, v, pages * 2, d, false, OUT(pages * 2 * LRL_KV_PAGE * d));
+  return LRL_OK;
 }
 CASE(attention_decode) {
-  const int64_t d = r->w / 2 + 1, size = 5 * 2 * lrl_kv_head_size(d);
+  const int64_t d = r->w / 2 + 1;
   int32_t *start = ids(r, r->n + 1, 0, 1);
   for (int64_t t = 0; t <= r->n; t++) /* 0..3 pages each */
     start[t] = t == 0 ? 0 : start[t - 1] + (int32_t)(t % 4);
   const int64_t listed = start[r->n];
   return CALL(attention_decode, r->n, 6, 2, d, 5, r->dtype, 0.3f, start, ids(r, listed, 0, 5),
-              ids(r, listed, 1, LRL_KV_PAGE + 1), IN(r->n * 6 * d), IN(size), IN(size),
-              OUT(r->n * 6 * d));
+              ids(r, listed, 1, LRL_KV_PAGE + 1), IN(r->n * 6 * d), kv_pages(r, 10, d, true),
+              kv_pages(r, 10, d, false), OUT(r->n * 6 * d));
 }
 CASE(sample) {
   const double temperature[] = {1.0, 0.0, 0.7, 1.3, 0.8}, top_p[] = {1.0, 1.0, 0.8, 1.0, 0.5};
-  const int64_t top_k[] = {0, 0, 0, 5, 20};
+  const int64_t top_k[] = {0, 0, 0, 5,
+                           20}; /* penalty 1.25: exact, so that f32 and f64 find the same ties */
   double *u = add_buffer(r, LRL_F64, r->n, false);
-  struct lrl_rng g = lrl_rng_make(9, LRL_RNG_TEST, 0);
+  struct lrl_rng g = lrl_rng_make(r->seed, LRL_RNG_TEST, 0);
   for (int64_t t = 0; t < r->n; t++)
     u[t] = (double)lrl_rng_uniform(&g);
   float *logits = F32_IN(r->n * r->w);
@@ -148,15 +172,15 @@ CASE(sample) {
   for (int64_t t = 0; t <= r->n; t++)
     start[t] = (int32_t)(2 * t);
   for (int kind = 0; kind < 5; kind++) {
-    float *token = F32_OUT(r->n); /* compared as numbers */
+    double *token = out(r, LRL_F64, r->n); /* compared as numbers */
     int32_t *drawn = add_buffer(r, LRL_I32, r->n, false);
     LRL_TRY(CALL(sample, .n_tokens = r->n, .n_vocab = r->w, .logits = logits,
                  .seen_start = kind == 4 ? start : NULL, .seen = ids(r, 2 * r->n, -1, r->w),
                  .uniform = u, .temperature = temperature[kind], .top_p = top_p[kind],
-                 .repetition_penalty = kind == 4 ? 1.2 : 1.0, .top_k = top_k[kind], .token = drawn,
+                 .repetition_penalty = kind == 4 ? 1.25 : 1.0, .top_k = top_k[kind], .token = drawn,
                  .logprobs = F32_OUT(r->n), .probs = F32_OUT(r->n * r->w)));
     for (int64_t t = 0; t < r->n; t++)
-      token[t] = (float)drawn[t];
+      token[t] = (double)drawn[t];
   }
   return LRL_OK;
 }
@@ -332,8 +356,12 @@ CASE(adamw) {
   float *master = F32_ACC(n), *m = F32_ACC(n), *v = F32_ACC(n);
   for (int64_t i = 0; i < n; i++)
     v[i] = v[i] * v[i];
-  return CALL(adamw, n, r->dtype, r->dtype == LRL_F32 ? (void *)master : OUT(n), master, m, v,
-              F32_IN(n), 1e-2, 0.9, 0.95, 1e-8, 0.1, 0.5, 3);
+  void *param = OUT(n);
+  LRL_TRY(CALL(adamw, n, r->dtype, r->dtype == LRL_F32 ? master : param, master, m, v, F32_IN(n),
+               1e-2, 0.9, 0.95, 1e-8, 0.1, 0.5, 3));
+  if (r->dtype == LRL_F32)
+    memcpy(param, master, (size_t)n * sizeof *master);
+  return LRL_OK;
 }
 CASE(sumsq) { return CALL(sumsq, r->n * r->w, F32_IN(r->n * r->w), out(r, LRL_F64, 1)); }
 CASE(scale) { return CALL(scale, r->n * r->w, F32_ACC(r->n * r->w), 0.37f); }

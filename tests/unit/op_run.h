@@ -1,5 +1,7 @@
 /* What a case of tests/unit/op_cases.h runs in: operands come from a fixed stream, outputs start as
- * NaN between guard bands. The same case with the same sizes always gets the same inputs. */
+ * NaN between guard bands. The same case with the same sizes always gets the same inputs, and in an
+ * f32 run with `values` bf16 the same numbers as in a bf16 run: the oracle's outputs are not
+ * rounded. */
 #ifndef LRL_TESTS_OP_RUN_H
 #define LRL_TESTS_OP_RUN_H
 #include "kernels/backend.h"
@@ -20,7 +22,8 @@ struct buffer {
 
 struct op_run {
   struct lrl_ctx *ctx, *ref; /* under test; the oracle, for the inputs of backward ops */
-  lrl_dtype dtype;
+  uint64_t seed;
+  lrl_dtype dtype, values; /* of the tensors; what their inputs are rounded to */
   int64_t n, w;
 
   int n_buffers;
@@ -46,26 +49,26 @@ static inline void put(lrl_dtype t, void *p, int64_t i, float x) {
   else
     ((float *)p)[i] = x;
 }
-static inline void fill(struct op_run *r, lrl_dtype t, void *p, int64_t n) {
-  struct lrl_rng g = lrl_rng_make(7, LRL_RNG_TEST, (uint64_t)r->n_buffers);
-  for (int64_t i = 0; i < n; i++)
-    put(t, p, i, lrl_rng_normal(&g));
+static inline double get(lrl_dtype t, const void *p, int64_t i) {
+  if (t == LRL_BF16)
+    return (double)lrl_bf16_to_f32(((const uint16_t *)p)[i]);
+  return t == LRL_F64 ? ((const double *)p)[i] : (double)((const float *)p)[i];
 }
-static inline void *in(struct op_run *r, lrl_dtype t, int64_t n) {
-  void *p = add_buffer(r, t, n, false);
-  fill(r, t, p, n);
-  return p;
-}
-/* An output that is accumulated into: starts with numbers. */
-static inline void *acc(struct op_run *r, lrl_dtype t, int64_t n) {
-  void *p = add_buffer(r, t, n, true);
-  fill(r, t, p, n);
+/* Numbers of type `values`: an input, or an output that is accumulated into. */
+static inline void *filled(struct op_run *r, lrl_dtype t, lrl_dtype values, int64_t n,
+                           bool output) {
+  void *p = add_buffer(r, t, n, output);
+  struct lrl_rng g = lrl_rng_make(r->seed, LRL_RNG_TEST, (uint64_t)r->n_buffers);
+  for (int64_t i = 0; i < n; i++) {
+    const float x = lrl_rng_normal(&g);
+    put(t, p, i, values == LRL_BF16 ? lrl_bf16_to_f32(lrl_f32_to_bf16(x)) : x);
+  }
   return p;
 }
 /* Indices in [lo, hi). */
 static inline int32_t *ids(struct op_run *r, int64_t n, int64_t lo, int64_t hi) {
   int32_t *p = add_buffer(r, LRL_I32, n, false);
-  struct lrl_rng g = lrl_rng_make(8, LRL_RNG_TEST, (uint64_t)r->n_buffers);
+  struct lrl_rng g = lrl_rng_make(r->seed + 1, LRL_RNG_TEST, (uint64_t)r->n_buffers);
   for (int64_t i = 0; i < n; i++)
     p[i] = (int32_t)(lo + (int64_t)lrl_rng_below(&g, (uint64_t)(hi - lo)));
   return p;
@@ -73,7 +76,7 @@ static inline int32_t *ids(struct op_run *r, int64_t n, int64_t lo, int64_t hi) 
 /* About three live elements of four. */
 static inline uint8_t *mask(struct op_run *r, int64_t n) {
   uint8_t *p = add_buffer(r, LRL_U8, n, false);
-  struct lrl_rng g = lrl_rng_make(9, LRL_RNG_TEST, (uint64_t)r->n_buffers);
+  struct lrl_rng g = lrl_rng_make(r->seed + 2, LRL_RNG_TEST, (uint64_t)r->n_buffers);
   for (int64_t i = 0; i < n; i++)
     p[i] = lrl_rng_below(&g, 4) != 0;
   return p;

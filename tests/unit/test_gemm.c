@@ -1,8 +1,8 @@
 /* The cpu backend's matrix product, on every instruction set of this machine: right for every kind
  * of operand, and an element of C has the same bits for every number of rows and columns, for a
  * packed and an unpacked B and for every number of threads. */
-#include "kernels/backend.h"
 #include "kernels/philox.h"
+#include "tests/kernels/instruction_sets.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -39,16 +39,11 @@ struct contexts {
   struct lrl_ctx ctx[3];
 };
 static bool open_contexts(struct contexts *c, int i) {
-  static const char *const isa[] = {"generic", "avx2", "avx512"};
-  *c = (struct contexts){.isa = isa[i]};
-  if (lrl_backend_cpu_isa(isa[i]) == NULL) {
-    printf("SKIP: this machine has no %s\n", isa[i]);
+  *c = (struct contexts){0};
+  if (instruction_set(i, &c->isa) == NULL)
     return false;
-  }
-  for (int t = 0; t < 3; t++) {
-    assert_int_equal(lrl_ctx_init(&c->ctx[t], "cpu", t + 1), LRL_OK);
-    c->ctx[t].backend = lrl_backend_cpu_isa(isa[i]);
-  }
+  for (int t = 0; t < 3; t++)
+    assert_int_equal(instruction_set_init(&c->ctx[t], i, t + 1), LRL_OK);
   return true;
 }
 static void close_contexts(struct contexts *c) {
@@ -121,7 +116,7 @@ static const int64_t sizes[][3] = {{1, 1, 1},     {1, 32, 64},    {2, 17, 3},   
  */
 static void test_values(void **state) {
   (void)state;
-  for (int isa = 0; isa < 3; isa++) {
+  for (int isa = 0; isa < N_INSTRUCTION_SETS; isa++) {
     struct contexts x;
     if (!open_contexts(&x, isa))
       continue;
@@ -211,7 +206,7 @@ static void check_invariance(struct contexts *x, lrl_dtype dtype, int64_t n, int
 static void test_row_invariance(void **state) {
   (void)state;
   static const int64_t shapes[][2] = {{512, 512}, {96, 1408}, {1, 513}, {33, 70}, {531, 40}};
-  for (int isa = 0; isa < 3; isa++) {
+  for (int isa = 0; isa < N_INSTRUCTION_SETS; isa++) {
     struct contexts x;
     if (!open_contexts(&x, isa))
       continue;
