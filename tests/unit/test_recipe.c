@@ -87,7 +87,8 @@ static void test_ppo_recipes(void **state) {
                    LRL_OK);
   assert_true(is(c.actor.lr, 1e-6) && is(c.value.lr, 5e-6) && is(c.lam, 0.99));
   assert_true(is(c.kl_coef, 0.01) && is(c.top_p, 0.9) && is(c.cliprange_value, 0));
-  assert_true(c.critic_warmup == 50 && c.max_steps == 400);
+  assert_true(c.critic_warmup == 50 && c.max_steps == 400 && is(c.ptx_coef, 0.5));
+  assert_true(c.critic_reset_head);
 }
 
 /* "key: value" as lrl_config_text writes it. */
