@@ -1,4 +1,5 @@
-/* The tables of the cpu backend that tests run: every instruction set of this machine. */
+/* The tables of the cpu backend that tests run: every instruction set of this machine,
+ * and where it has no AVX-512, what uses it by emulation (tests/kernels/avx512.h). */
 #ifndef LRL_TESTS_INSTRUCTION_SETS_H
 #define LRL_TESTS_INSTRUCTION_SETS_H
 #include "kernels/backend.h"

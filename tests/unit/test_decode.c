@@ -1,6 +1,7 @@
 /* Attention over cached pages gives the bits of attention over a packed layout. */
 #include "kernels/backend.h"
 #include "kernels/philox.h"
+#include "tests/kernels/instruction_sets.h"
 
 #include <math.h>
 #include <omp.h>
@@ -99,21 +100,16 @@ static void every_case(struct lrl_ctx *ctx) {
 
 static void test_bits_of_every_instruction_set(void **state) {
   (void)state;
-  const char *const isa[] = {"generic", "avx2", "avx512"};
-  for (int i = 0; i < 3; i++) {
-    const struct lrl_backend *b = lrl_backend_cpu_isa(isa[i]);
-    if (b == NULL) {
-      printf("SKIP: this machine has no %s\n", isa[i]);
-      continue;
-    }
+  for (int i = 0; i < N_INSTRUCTION_SETS; i++)
     for (int threads = 1; threads <= 3; threads += 2) {
       struct lrl_ctx ctx;
-      assert_int_equal(lrl_ctx_init(&ctx, "cpu", threads), LRL_OK);
-      ctx.backend = b;
+      const char *name;
+      if (instruction_set(i, &name) == NULL)
+        continue;
+      assert_int_equal(instruction_set_init(&ctx, i, threads), LRL_OK);
       every_case(&ctx);
       lrl_ctx_free(&ctx);
     }
-  }
 }
 
 static void test_refuses_bad_lists(void **state) {

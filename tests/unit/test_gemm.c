@@ -211,8 +211,9 @@ static void test_row_invariance(void **state) {
     if (!open_contexts(&x, isa))
       continue;
     uint64_t version = 1;
+    const size_t first = isa == 0 ? 1 : lrl_backend_cpu_isa(x.isa) == NULL ? 2 : 0; /* slow ones */
     for (int t = 0; t < 2; t++)
-      for (size_t s = isa == 0 ? 1 : 0; s < sizeof shapes / sizeof *shapes; s++)
+      for (size_t s = first; s < sizeof shapes / sizeof *shapes; s++)
         for (int kind = 0; kind < 5; kind++)
           check_invariance(&x, t == 0 ? LRL_F32 : LRL_BF16, shapes[s][0], shapes[s][1], kind == 4,
                            kind % 2 == 1, kind == 2 || kind == 3 ? version++ : 0);
