@@ -173,6 +173,7 @@ static lrl_status add(struct lrl_prompts *p, const struct lrl_chat_row *row, int
   struct entry *e = &p->entry[p->n];
   *e = (struct entry){.p = {.image_root = p->folder[p->n_files - 1],
                             .file = p->file[p->n_files - 1],
+                            .i_file = p->n_files - 1,
                             .line = row->line}};
   const json_t *gold = json_object_get(row->value, "gold");
   lrl_status s = copy(e, row->chats, n_messages, json_is_object(gold) ? gold : NULL);
@@ -262,6 +263,8 @@ int64_t lrl_prompts_n(const struct lrl_prompts *p) { return p->n; }
 void lrl_prompts_get(const struct lrl_prompts *p, int64_t i, struct lrl_prompt *out) {
   *out = p->entry[i].p;
 }
+int64_t lrl_prompts_n_files(const struct lrl_prompts *p) { return p->n_files; }
+const char *lrl_prompts_file(const struct lrl_prompts *p, int64_t i) { return p->file[i]; }
 int64_t lrl_prompts_n_aside(const struct lrl_prompts *p, const char **reason) {
   *reason = p->reason;
   return p->n_aside;

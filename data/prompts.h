@@ -24,7 +24,7 @@ struct lrl_prompt {
   const char *image_root;
   const char *gold; /* the row's "gold" object as JSON text; NULL without one */
   const char *file;
-  int64_t line;
+  int64_t i_file, line; /* i_file: which of the files read */
 };
 
 struct lrl_prompts_options {
@@ -45,6 +45,9 @@ lrl_status lrl_prompts_read(const char *list, const struct lrl_prompts_options *
 void lrl_prompts_free(struct lrl_prompts *p); /* NULL is fine */
 int64_t lrl_prompts_n(const struct lrl_prompts *p);
 void lrl_prompts_get(const struct lrl_prompts *p, int64_t i, struct lrl_prompt *out);
+/* The files read, in order. */
+int64_t lrl_prompts_n_files(const struct lrl_prompts *p);
+const char *lrl_prompts_file(const struct lrl_prompts *p, int64_t i);
 /* Rows set aside, and a sentence about the first ("" when none). */
 int64_t lrl_prompts_n_aside(const struct lrl_prompts *p, const char **reason);
 /* Tiles of all images of a prompt, in order: per image 1 + rows*cols of them. */

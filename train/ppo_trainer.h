@@ -1,6 +1,7 @@
 /* The PPO trainer's parts: ppo.c (set-up and the loop), ppo_rollout.c (images, responses, scores),
  * ppo_score.c, ppo_experience.c (log-probs, values, advantages), ppo_pack.c (micro-batches),
- * ppo_update.c (the optimizer steps), ppo_ptx.c, ppo_report.c (metrics, evaluation), ppo_dump.c,
+ * ppo_update.c (the optimizer steps), ppo_ptx.c, ppo_report.c and ppo_eval.c (metrics, with
+ * ppo_figures.c), ppo_dump.c,
  * ppo_state.c (checkpoints). Private to these files. */
 #ifndef LRL_PPO_TRAINER_H
 #define LRL_PPO_TRAINER_H
@@ -161,7 +162,7 @@ lrl_status lrl_ppo_ptx_open(struct lrl_ppo_trainer *t);
 lrl_status lrl_ppo_ptx_step(struct lrl_ppo_trainer *t, double sums[2]);
 void lrl_ppo_ptx_close(struct lrl_ppo_trainer *t);
 
-/* ppo_report.c */
+/* ppo_report.c, ppo_eval.c */
 lrl_status lrl_ppo_log(struct lrl_ppo_trainer *t, const struct lrl_ppo_experience *e,
                        const struct lrl_ppo_update_report *u, double actor_lr, double critic_lr);
 lrl_status lrl_ppo_evaluate(struct lrl_ppo_trainer *t);
