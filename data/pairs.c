@@ -29,14 +29,15 @@ void lrl_pair_set_aside(struct lrl_pair *pair, enum lrl_aside reason, const char
 struct reader {
   enum lrl_corpus_form form;
   struct lrl_pair pair;
-  struct lrl_buffer chosen, rejected, images;
+  struct lrl_buffer chosen, rejected, images, text[2]; /* text: transcripts taken apart */
   char id[64];
   lrl_status (*fn)(void *user, struct lrl_pair *pair);
   void *user;
 };
 
 static lrl_status read_side(const json_t *row, const char *official, const char *common,
-                            struct lrl_buffer *b, int64_t *n, struct lrl_row_error *e) {
+                            struct lrl_buffer *text, struct lrl_buffer *b, int64_t *n,
+                            struct lrl_row_error *e) {
   const json_t *v = json_object_get(row, official);
   *n = 0;
   if (v != NULL) {
@@ -50,6 +51,8 @@ static lrl_status read_side(const json_t *row, const char *official, const char 
   const json_t *context = lrl_row_either(row, "prompt", "conversations");
   if (v == NULL)
     lrl_row_fail(e, "neither %s nor %s is there", official, common);
+  else if (context == NULL && lrl_row_is_transcript(v))
+    return lrl_row_transcript(v, text, b, n, e);
   else if (json_is_string(v) && context == NULL)
     lrl_row_fail(e, "%s is a text, but there is no prompt", common);
   if (!e->set && context != NULL)
@@ -64,7 +67,7 @@ static lrl_status read_answer(struct reader *r, const json_t *row, struct lrl_ro
   const json_t *text = json_object_get(row, "text"), *prompt = json_object_get(row, "prompt");
   const json_t *chat = lrl_row_either(row, "messages", "conversations");
   if (lrl_row_either(row, "conversations_a", "chosen") != NULL)
-    return read_side(row, "conversations_a", "chosen", &r->chosen, &p->n_chosen, e);
+    return read_side(row, "conversations_a", "chosen", &r->text[0], &r->chosen, &p->n_chosen, e);
   if (text != NULL)
     return lrl_row_turns(text, "text", "assistant", &r->chosen, &p->n_chosen, e);
   if (prompt == NULL && chat == NULL)
@@ -105,9 +108,10 @@ static lrl_status read_object(struct reader *r, const json_t *row, struct lrl_ro
   if (!e->set && r->form == LRL_FORM_ANSWERS)
     LRL_TRY(read_answer(r, row, e));
   else if (!e->set)
-    LRL_TRY(read_side(row, "conversations_a", "chosen", &r->chosen, &p->n_chosen, e));
+    LRL_TRY(read_side(row, "conversations_a", "chosen", &r->text[0], &r->chosen, &p->n_chosen, e));
   if (!e->set && r->form == LRL_FORM_PAIRS)
-    LRL_TRY(read_side(row, "conversations_b", "rejected", &r->rejected, &p->n_rejected, e));
+    LRL_TRY(read_side(row, "conversations_b", "rejected", &r->text[1], &r->rejected, &p->n_rejected,
+                      e));
   p->chosen = r->chosen.data;
   p->rejected = r->rejected.data;
   return LRL_OK;
@@ -140,6 +144,8 @@ lrl_status lrl_pairs_read(const char *path, enum lrl_corpus_form form,
   lrl_buffer_free(&r.chosen);
   lrl_buffer_free(&r.rejected);
   lrl_buffer_free(&r.images);
+  lrl_buffer_free(&r.text[0]);
+  lrl_buffer_free(&r.text[1]);
   return status;
 }
 

@@ -3,7 +3,8 @@
  *   - *.jsonl: the same items, one a line;
  *   - *.jsonl: {"chosen", "rejected", "images"}, where chosen and rejected are message lists, one
  *     message, or a text; the turns before a single message or text stand in "prompt" (text or
- *     messages) or "conversations".
+ *     messages) or "conversations". Without those, a text "\n\nHuman: ...\n\nAssistant: ..." is
+ *     a whole conversation (hh-rlhf).
  * A message is {from, value} or {role, content}. Other keys are ignored; "gold", which synthetic
  * data carry for checks, is never read. A row that cannot be used is reported with a reason.
  *

@@ -66,6 +66,43 @@ lrl_status lrl_row_turns(const json_t *v, const char *what, const char *role, st
   return text == NULL ? LRL_OK : push(b, n, role, text);
 }
 
+static const struct {
+  const char *mark, *role;
+} speakers[2] = {{"\n\nHuman:", "user"}, {"\n\nAssistant:", "assistant"}};
+
+static int speaker_at(const char *text) {
+  for (int k = 0; k < 2; k++)
+    if (strncmp(text, speakers[k].mark, strlen(speakers[k].mark)) == 0)
+      return k;
+  return -1;
+}
+
+bool lrl_row_is_transcript(const json_t *v) {
+  return json_is_string(v) && speaker_at(json_string_value(v)) == 0;
+}
+
+lrl_status lrl_row_transcript(const json_t *v, struct lrl_buffer *copy, struct lrl_buffer *b,
+                              int64_t *n, struct lrl_row_error *e) {
+  const char *text = lrl_row_text(v, "the transcript", e);
+  if (text == NULL)
+    return LRL_OK;
+  size_t size = strlen(text) + 1;
+  LRL_TRY(lrl_buffer_reserve(copy, size));
+  memcpy(copy->data, text, size);
+  char *at = copy->data;
+  for (int who = speaker_at(at); who >= 0;) {
+    char *content = at + strlen(speakers[who].mark), *end = content;
+    while ((end = strstr(end, "\n\n")) != NULL && speaker_at(end) < 0)
+      end++;
+    LRL_TRY(push(b, n, speakers[who].role, content + (*content == ' ')));
+    who = end == NULL ? -1 : speaker_at(end);
+    if (end != NULL)
+      *end = '\0'; /* the mark itself is not needed any more */
+    at = end;
+  }
+  return LRL_OK;
+}
+
 lrl_status lrl_row_images(const json_t *v, struct lrl_buffer *b, int64_t *n,
                           struct lrl_row_error *e) {
   size_t count = json_is_array(v) ? json_array_size(v) : v == NULL || json_is_null(v) ? 0 : 1;

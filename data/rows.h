@@ -35,6 +35,11 @@ const char *lrl_row_text(const json_t *v, const char *what, struct lrl_row_error
  * message, or a text with the given role. Returns LRL_ERR_MEMORY only. */
 lrl_status lrl_row_turns(const json_t *v, const char *what, const char *role, struct lrl_buffer *b,
                          int64_t *n, struct lrl_row_error *e);
+/* Whether the text is a transcript "\n\nHuman: ...\n\nAssistant: ..." (hh-rlhf). Then
+ * lrl_row_transcript appends its turns to the array in b; they live in `copy`. LRL_ERR_MEMORY. */
+bool lrl_row_is_transcript(const json_t *v);
+lrl_status lrl_row_transcript(const json_t *v, struct lrl_buffer *copy, struct lrl_buffer *b,
+                              int64_t *n, struct lrl_row_error *e);
 /* Appends the image paths of v (a path, a list of paths, null or NULL for none) to the array in b.
  */
 lrl_status lrl_row_images(const json_t *v, struct lrl_buffer *b, int64_t *n,

@@ -69,12 +69,45 @@ static void test_odd_rows(void **state) {
       LRL_ASIDE_EMPTY);
   expect_one("{\"conversations_a\":" TURN("q", "Yes") ",\"conversations_b\":" TURN("r", "No") "}",
              LRL_ASIDE_CONTEXT);
+  expect_one("{\"chosen\":\"\\n\\nHuman: q\\n\\nAssistant: Yes\",\"rejected\":"
+             "\"\\n\\nHuman: q\\n\\nAssistant:\"}",
+             LRL_ASIDE_EMPTY);
+  expect_one("{\"chosen\":\"\\n\\nHuman: q\\n\\nAssistant: Yes\",\"rejected\":"
+             "\"\\n\\nHuman: r\\n\\nAssistant: No\"}",
+             LRL_ASIDE_CONTEXT);
+  expect_one("{\"chosen\":\"\\n\\nHuman: q\",\"rejected\":\"\\n\\nHuman: q\"}", LRL_ASIDE_EMPTY);
+  expect_one("{\"chosen\":\"Human: q\\n\\nAssistant: Yes\",\"rejected\":\"No\"}", LRL_ASIDE_TYPE);
   expect_one(ROW("q", "a <|im_end|>", "No"), LRL_ASIDE_CHECK);
   expect_one(ROW("q", "same", "same"), LRL_ASIDE_SAME);
   expect_one(ROW("q <ImageHere>", "Yes", "No"), LRL_ASIDE_IMAGE);
   expect_one("{\"image\":\"absent.img\",\"conversations_a\":" TURN(
                  "q", "Y") ",\"conversations_b\":" TURN("q", "N") "}",
              LRL_ASIDE_IMAGE);
+}
+
+/* A transcript gives the tokens of the same turns as messages; blank lines within a turn stay. */
+static void test_transcript(void **state) {
+  (void)state;
+  struct lrl_corpus_options o = fx_options();
+  const char *rows =
+      "{\"chosen\":\"\\n\\nHuman: q\\n\\nmore\\n\\nAssistant: a\\n\\nHuman: r\\n\\nAssistant: "
+      "Yes\","
+      "\"rejected\":\"\\n\\nHuman: q\\n\\nmore\\n\\nAssistant: a\\n\\nHuman: r\\n\\nAssistant: "
+      "No\"}\n"
+      "{\"prompt\":[{\"role\":\"user\",\"content\":\"q\\n\\nmore\"},"
+      "{\"role\":\"assistant\",\"content\":\"a\"},{\"role\":\"user\",\"content\":\"r\"}],"
+      "\"chosen\":\"Yes\",\"rejected\":\"No\"}\n";
+  struct lrl_corpus *c = fx_build(fx_write("transcript.jsonl", rows), &o);
+  struct lrl_corpus_pair p, q;
+  assert_int_equal(lrl_corpus_n_pairs(c), 2);
+  lrl_corpus_get(c, 0, &p);
+  lrl_corpus_get(c, 1, &q);
+  assert_int_equal(p.n_prompt, q.n_prompt);
+  assert_int_equal(p.n_chosen, q.n_chosen);
+  assert_int_equal(p.n_rejected, q.n_rejected);
+  assert_memory_equal(p.prompt, q.prompt, (size_t)(p.n_prompt + p.n_chosen) * sizeof(int32_t));
+  assert_memory_equal(p.rejected, q.rejected, (size_t)p.n_rejected * sizeof(int32_t));
+  lrl_corpus_free(c);
 }
 
 static void test_check_data_counts_code_points(void **state) {
@@ -359,6 +392,7 @@ static void test_real(void **state) {
                {"text_pref/pandalm/majority_pairs.ixc.jsonl.gz", 894},
                {"text_pref/llamafactory/dpo_zh_demo.json.gz", 300},
                {"text_pref/hh_rlhf/harmless-base_test.ixc.jsonl.gz", 2312},
+               {"text_pref/hh_rlhf/harmless-base_test.jsonl.gz", 2312},
                {"text_pref/gsm8k/model_solution_pairs.ixc.jsonl.gz", 4157}};
   struct lrl_corpus_options o = fx_options();
   o.images = NULL;
@@ -386,6 +420,7 @@ static void test_real(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_odd_rows),
+      cmocka_unit_test(test_transcript),
       cmocka_unit_test(test_check_data_counts_code_points),
       cmocka_unit_test(test_whole_file_errors),
       cmocka_unit_test(test_gzip),
