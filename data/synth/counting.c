@@ -62,7 +62,7 @@ lrl_status lrl_synth_counting(struct lrl_synth_draw *d, struct lrl_synth_item *i
     lrl_synth_two_numbers(d, 1, MOST, 1, 3, n);
   struct thing asked = any_thing(d);
   for (int i = 0; i < 2 * MOST; i++)
-    things[i] = any_thing(d);
+    things[i] = d->easy ? (struct thing){LRL_SHAPE_CIRCLE, asked.colour} : any_thing(d);
   if (kind <= 4) {
     item->question = "total";
     n_others = 0;
