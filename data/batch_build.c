@@ -330,6 +330,13 @@ done:
   return status;
 }
 
+lrl_status lrl_batch_builder_add_ids(struct lrl_batch_builder *b, const int32_t *ids, int64_t n) {
+  int32_t seq;
+  LRL_TRY(begin_seq(b, -1, n, &seq));
+  add_tokens(b, seq, ids, n);
+  return LRL_OK;
+}
+
 lrl_status lrl_batch_builder_add_text(struct lrl_batch_builder *b, const struct lrl_tokenizer *t,
                                       const char *text) {
   struct lrl_ids ids = {0};

@@ -49,6 +49,8 @@ lrl_status lrl_batch_builder_add_chat(struct lrl_batch_builder *b, const struct 
                                       const struct lrl_message *messages, int64_t n_messages,
                                       const char *const *image_paths, int64_t n_images,
                                       const char *image_root);
+/* Adds a sequence of ids; image tokens in it are known to the caller alone. */
+lrl_status lrl_batch_builder_add_ids(struct lrl_batch_builder *b, const int32_t *ids, int64_t n);
 /* Adds <s> and the text as it is, without a template; there are no images in it. */
 lrl_status lrl_batch_builder_add_text(struct lrl_batch_builder *b, const struct lrl_tokenizer *t,
                                       const char *text);

@@ -214,6 +214,8 @@ struct lrl_tensor *lrl_vlm_project(struct lrl_tape *tape, struct lrl_vlm *m,
 struct lrl_tensor *lrl_vlm_embed_images(struct lrl_tape *tape, struct lrl_vlm *m,
                                         const struct lrl_vlm_input *in) {
   struct lrl_tensor *x = NULL;
+  if (in->image_embeds != NULL)
+    return in->image_embeds;
   if (in->images == NULL || in->images->n_images == 0)
     return NULL;
   if (!m->cfg.has_vision)

@@ -72,6 +72,7 @@ struct lrl_vlm_input {
   const int32_t *ids;
   const struct lrl_layout *layout;
   const struct lrl_vlm_images *images; /* NULL or n_images 0: text only */
+  struct lrl_tensor *image_embeds;     /* [n_image_rows, hidden]: projected before; NULL: not */
   const int32_t *image_rows;           /* packed row of each image token */
   /* Which token of the images (counted through all of them) stands there: a token may stand in two
    * rows or, cut off, in none. NULL: 0, 1, 2, ... */

@@ -2,6 +2,7 @@
 
 #include "model/param_build.h"
 #include "train/checkpoint.h"
+#include "train/judge.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -209,6 +210,19 @@ static lrl_status share_vision(const struct lrl_ppo_models *m, struct lrl_ppo_ne
   return LRL_OK;
 }
 
+/* Scoring has its own geometry of images (train/judge.h). */
+static void see_with(struct lrl_ppo_models *m) {
+  const struct lrl_ppo_network *p = &m->policy;
+  const struct lrl_image_ops_options a = lrl_reward_image_options(&p->options, &p->data);
+  if (m->reward == NULL || !p->model.cfg.has_vision || !m->reward->model.cfg.has_vision)
+    return;
+  struct lrl_image_ops_options b;
+  lrl_judge_image_options(m->reward, &(struct lrl_judge_options){0}, &b);
+  m->reward_same_tiles =
+      a.tile == b.tile && a.patch == b.patch && a.hd_num == b.hd_num && a.mode == b.mode;
+  m->reward_vision = lrl_vlm_share_vision(&m->reward->model, &p->model);
+}
+
 lrl_status lrl_ppo_models_open(struct lrl_ppo_models *m, const struct lrl_ppo_config *c,
                                struct lrl_ctx *ctx) {
   const bool scores = c->reward_source != LRL_REWARD_SOURCE_GOLD;
@@ -223,6 +237,7 @@ lrl_status lrl_ppo_models_open(struct lrl_ppo_models *m, const struct lrl_ppo_co
                                   &m->reward));
   LRL_TRY(share_vision(m, &m->reference, "reference"));
   LRL_TRY(share_vision(m, &m->critic, "critic"));
+  see_with(m);
   return LRL_OK;
 }
 

@@ -22,6 +22,8 @@ struct lrl_ppo_models {
   struct lrl_ppo_network ema;      /* f32 average of the policy; present when ppo.ema_beta > 0 */
   bool reference_without_lora;     /* the reference is the policy without its adapters */
   struct lrl_reward_model *reward; /* NULL: the gold rules score */
+  bool reward_same_tiles;          /* it cuts images as the policy does, so it sees each once */
+  enum lrl_vision_share reward_vision;
 };
 
 /* Zeroed m. Every rank reads for itself. Errors: a checkpoint of the wrong kind, another tokenizer,

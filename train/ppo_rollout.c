@@ -48,7 +48,7 @@ struct viewer {
   bool own_tower;
   void **images;
 };
-static int viewers(struct lrl_ppo_trainer *t, struct lrl_ppo_experience *e, struct viewer v[3]) {
+static int viewers(struct lrl_ppo_trainer *t, struct lrl_ppo_experience *e, struct viewer v[4]) {
   struct lrl_ppo_models *m = &t->models;
   struct lrl_ppo_network *others[] = {&m->critic, &m->reference};
   void **places[] = {&e->images[1], &e->reference_images};
@@ -57,6 +57,9 @@ static int viewers(struct lrl_ppo_trainer *t, struct lrl_ppo_experience *e, stru
   for (int i = 0; i < 2; i++)
     if (others[i]->present && others[i]->vision != LRL_VISION_ALL)
       v[n++] = (struct viewer){&others[i]->model, others[i]->vision == LRL_VISION_OWN, places[i]};
+  if (m->reward_same_tiles && m->reward_vision != LRL_VISION_ALL)
+    v[n++] =
+        (struct viewer){&m->reward->model, m->reward_vision == LRL_VISION_OWN, &e->reward_images};
   return n;
 }
 
@@ -90,7 +93,7 @@ static lrl_status embed(struct lrl_ppo_trainer *t, const struct lrl_prompt *p, c
 
 /* Computes the image tokens of every prompt once. A prompt whose image is damaged is left out. */
 static lrl_status see(struct lrl_ppo_trainer *t, struct lrl_ppo_experience *e) {
-  struct viewer v[3];
+  struct viewer v[4];
   const int n_viewers = viewers(t, e, v);
   int64_t kept = 0;
   for (int64_t i = 0; i < e->n_prompts; i++) {

@@ -33,11 +33,32 @@ done:
   return status;
 }
 
-static lrl_status judge(struct lrl_ppo_trainer *t, const struct lrl_prompt *p, const char *text,
+/* Image tokens that were computed for the reward model, or that are those of the policy. */
+static lrl_status judge_seen(struct lrl_ppo_trainer *t, const struct lrl_ppo_experience *e,
+                             const struct lrl_ppo_prompt *p, const struct lrl_message *messages) {
+  const struct lrl_vlm_config *c = &t->models.reward->model.cfg;
+  const char *images = t->models.reward_vision == LRL_VISION_ALL ? e->images[0] : e->reward_images;
+  int64_t *counts = calloc((size_t)p->data.n_images, sizeof *counts);
+  if (counts == NULL)
+    return LRL_FAIL(LRL_ERR_MEMORY, "no memory for %lld images", (long long)p->data.n_images);
+  for (int64_t k = 0; k < p->data.n_images; k++)
+    counts[k] = p->data.image[k].count;
+  const lrl_status s = lrl_judge_add_seen(
+      &t->judge, messages, p->data.n_messages + 1, counts, p->data.n_images,
+      images + p->first_image * c->decoder.hidden_size * lrl_dtype_bytes(c->dtype));
+  free(counts);
+  return s;
+}
+
+static lrl_status judge(struct lrl_ppo_trainer *t, const struct lrl_ppo_experience *e,
+                        const struct lrl_ppo_prompt *prompt, const char *text,
                         struct lrl_message *messages) {
+  const struct lrl_prompt *p = &prompt->data;
   for (int64_t i = 0; i < p->n_messages; i++)
     messages[i] = p->messages[i];
   messages[p->n_messages] = (struct lrl_message){"assistant", text};
+  if (p->n_images > 0 && t->models.reward_same_tiles)
+    return judge_seen(t, e, prompt, messages);
   return lrl_judge_add(&t->judge, messages, p->n_messages + 1, p->images, p->n_images,
                        p->image_root);
 }
@@ -73,7 +94,7 @@ lrl_status lrl_ppo_score(struct lrl_ppo_trainer *t, const struct lrl_ppo_experie
       LRL_TRY_GOTO(LRL_FAIL(LRL_ERR_FORMAT, "%s, line %lld has no \"gold\" to score by", p->file,
                             (long long)p->line));
     if (t->models.reward != NULL)
-      LRL_TRY_GOTO(judge(t, p, text, messages));
+      LRL_TRY_GOTO(judge(t, e, &e->prompt[s->prompt], text, messages));
     free(text);
     text = NULL;
     if (t->models.reward != NULL &&

@@ -30,7 +30,7 @@ struct lrl_ppo_experience {
   int64_t n_prompts, n_responses, n_tokens, n_image_rows, n_aside;
   struct lrl_ppo_prompt *prompt;
   void *images[2]; /* image tokens [n_image_rows, hidden]: the policy's, the critic's */
-  void *reference_images;
+  void *reference_images, *reward_images; /* NULL: as the policy's; the judge looks itself */
   /* [n_responses] */
   int32_t *group; /* its prompt */
   int32_t *start, *length;

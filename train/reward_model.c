@@ -78,13 +78,53 @@ void lrl_reward_model_close(struct lrl_reward_model *m) {
   free(m);
 }
 
+/* Puts the rows side by side and finds where they stand. */
+static lrl_status place(struct lrl_tape *tape, const struct lrl_reward_model *m,
+                        const struct lrl_batch *b, const struct lrl_image_rows *images,
+                        int64_t n_images, struct lrl_vlm_input *in) {
+  const int64_t hidden = m->model.cfg.decoder.hidden_size;
+  int64_t n = 0;
+  for (int64_t i = 0; i < n_images; i++)
+    n += images[i].n_rows;
+  struct lrl_tensor *x = lrl_tensor_new(tape, m->model.cfg.dtype, n, hidden);
+  int32_t *row = lrl_tape_alloc(tape, (size_t)n * sizeof *row);
+  LRL_TRY(tape->status);
+  char *to = x->data;
+  for (int64_t i = 0; i < n_images; i++) {
+    const size_t bytes = (size_t)(images[i].n_rows * hidden * lrl_dtype_bytes(x->dtype));
+    memcpy(to, images[i].rows, bytes);
+    to += bytes;
+  }
+  for (int64_t t = 0; t < b->n_tokens; t++)
+    if (b->im_mask[t] != 0) {
+      if (in->n_image_rows == n)
+        return LRL_FAIL(LRL_ERR_SHAPE, "the chats have more than the %lld image tokens given",
+                        (long long)n);
+      row[in->n_image_rows++] = (int32_t)t;
+    }
+  if (in->n_image_rows != n)
+    return LRL_FAIL(LRL_ERR_SHAPE, "%lld image tokens were given for chats that have %lld",
+                    (long long)n, (long long)in->n_image_rows);
+  in->image_embeds = x;
+  in->image_rows = row;
+  return LRL_OK;
+}
+
 lrl_status lrl_reward_model_score(struct lrl_reward_model *m, const struct lrl_batch *b,
                                   float *scores) {
+  return lrl_reward_model_score_seen(m, b, NULL, 0, scores);
+}
+
+lrl_status lrl_reward_model_score_seen(struct lrl_reward_model *m, const struct lrl_batch *b,
+                                       const struct lrl_image_rows *images, int64_t n_images,
+                                       float *scores) {
   struct lrl_tape tape;
   struct lrl_vlm_input in;
   lrl_tape_init(&tape, &m->ctx, &m->steps, false);
   lrl_status status;
   LRL_TRY_GOTO(lrl_feed(&tape, &m->model, b, &(struct lrl_feed_options){0}, &in));
+  if (n_images > 0)
+    LRL_TRY_GOTO(place(&tape, m, b, images, n_images, &in));
   int32_t *seqs = lrl_tape_alloc(&tape, (size_t)b->n_seqs * sizeof *seqs);
   LRL_TRY_GOTO(tape.status);
   for (int64_t i = 0; i < b->n_seqs; i++)

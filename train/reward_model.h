@@ -25,6 +25,15 @@ void lrl_reward_model_close(struct lrl_reward_model *m); /* NULL is fine */
 /* f32 scores of the n_seqs sequences of a batch of single chats. */
 lrl_status lrl_reward_model_score(struct lrl_reward_model *m, const struct lrl_batch *b,
                                   float *scores);
+/* The same for a batch without tiles, whose image tokens were computed before: rows[i] [n_rows[i],
+ * hidden] in the model's dtype, one after the other the batch's image tokens. */
+struct lrl_image_rows {
+  const void *rows;
+  int64_t n_rows;
+};
+lrl_status lrl_reward_model_score_seen(struct lrl_reward_model *m, const struct lrl_batch *b,
+                                       const struct lrl_image_rows *images, int64_t n_images,
+                                       float *scores);
 
 /* Image options as a run's config gives them. */
 struct lrl_image_ops_options lrl_reward_image_options(const struct lrl_model_options *model,

@@ -39,6 +39,7 @@ static int make_models(void **state) {
       "data.hd_num=1", "data.eval=", "data.max_length=256", "train.max_steps=20"
   trainer = "sft";
   run("sft", 1, (const char *const[]){SHAPE, NULL}, 0);
+  run("sft_inference", 1, (const char *const[]){SHAPE, "data.image_transform=inference", NULL}, 0);
   trainer = "reward";
   run("rm", 1, (const char *const[]){SHAPE, from, NULL}, 0);
   run("rm2", 1, (const char *const[]){SHAPE, "train.seed=7", NULL}, 0);
@@ -280,6 +281,53 @@ static void test_lora_reference(void **state) {
 
 /* ---- vision ---- */
 
+/* A picture that is seen once for all networks gives the very scores that laurel generate gets,
+ * which looks at it for each answer. */
+static void test_scores_of_shared_vision(void **state) {
+  (void)state;
+  char policy[96], data[110], rm[96], rows[96], out[96];
+  snprintf(policy, sizeof policy, "actor.init_from=%s/sft_inference", dir);
+  snprintf(data, sizeof data, "data.train=%s/one.jsonl", dir);
+  snprintf(rm, sizeof rm, "%s/rm", dir);
+  snprintf(rows, sizeof rows, "%s/one.jsonl", dir);
+  snprintf(out, sizeof out, "%s/one_answers.jsonl", dir);
+  write_text("one.jsonl", "{\"prompt\": \"How many?\", \"image\": "
+                          "\"world/images/counting/train-000000.png\"}\n");
+  call((const char *const[]){"generate", strchr(policy, '=') + 1,
+                             rows,       "--reward",
+                             rm,         "--out",
+                             out,        "--samples",
+                             "3",        "--seed",
+                             "42",       "--temperature",
+                             "1",        "--top_p",
+                             "1",        "--repetition_penalty",
+                             "1",        "--max_new_tokens",
+                             "6",        "--hd_num",
+                             "1",        NULL});
+  char *text = slurp("one_answers.jsonl", NULL);
+  assert_non_null(text);
+  json_t *generated = json_loads(text, JSON_DISABLE_EOF_CHECK, NULL);
+  const json_t *list = json_object_get(generated, "responses");
+  double least = INFINITY, most = -INFINITY;
+  assert_int_equal(json_array_size(list), 3);
+  for (size_t i = 0; i < 3; i++) {
+    const double x = number(json_array_get(list, i), "score");
+    least = fmin(least, x);
+    most = fmax(most, x);
+  }
+  run_ppo("seen", 1,
+          SET(policy, data, "rollout.batch_size=1", "rollout.samples_per_prompt=3",
+              "train.max_steps=1"),
+          0);
+  json_t *o = metrics("seen", 0);
+  assert_true(number(o, "critic/score/min") == least);
+  assert_true(number(o, "critic/score/max") == most);
+  assert_true(least < most);
+  json_decref(o);
+  json_decref(generated);
+  free(text);
+}
+
 static void test_shared_vision(void **state) {
   (void)state;
   char other[96];
@@ -414,11 +462,17 @@ static void test_refusals(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_killed),         cmocka_unit_test(test_ranks),
-      cmocka_unit_test(test_estimators),     cmocka_unit_test(test_switches),
-      cmocka_unit_test(test_lora_reference), cmocka_unit_test(test_shared_vision),
-      cmocka_unit_test(test_edges),          cmocka_unit_test(test_identical_rewards),
-      cmocka_unit_test(test_pictures_alone), cmocka_unit_test(test_refusals),
+      cmocka_unit_test(test_killed),
+      cmocka_unit_test(test_ranks),
+      cmocka_unit_test(test_estimators),
+      cmocka_unit_test(test_switches),
+      cmocka_unit_test(test_lora_reference),
+      cmocka_unit_test(test_shared_vision),
+      cmocka_unit_test(test_scores_of_shared_vision),
+      cmocka_unit_test(test_edges),
+      cmocka_unit_test(test_identical_rewards),
+      cmocka_unit_test(test_pictures_alone),
+      cmocka_unit_test(test_refusals),
       cmocka_unit_test(test_dump),
   };
   return cmocka_run_group_tests(tests, make_models, remove_files);
