@@ -286,22 +286,31 @@ static lrl_status judge(struct builder *b, struct lrl_pair *p, const struct lrl_
   return p->aside == LRL_ASIDE_NONE ? keep(b, p, a, r, prefix) : LRL_OK;
 }
 
-static lrl_status encode(struct builder *b, struct lrl_pair *p) {
+/* `a` against `r`, or, when n_r is 0, `a` alone. */
+static lrl_status encode(struct builder *b, struct lrl_pair *p, const struct lrl_message *a,
+                         int64_t n_a, const struct lrl_message *r, int64_t n_r) {
   const struct lrl_corpus_options *o = b->opt;
   const int64_t *counts = b->counts.data;
-  struct lrl_chat_ids a = {0}, r = {0};
-  lrl_status status =
-      lrl_chat_encode(o->tokenizer, p->chosen, p->n_chosen, counts, p->n_images, &o->chat, &a);
-  if (status == LRL_OK && o->form == LRL_FORM_PAIRS)
-    status = lrl_chat_encode(o->tokenizer, p->rejected, p->n_rejected, counts, p->n_images,
-                             &o->chat, &r);
+  struct lrl_chat_ids ids_a = {0}, ids_r = {0};
+  lrl_status status = lrl_chat_encode(o->tokenizer, a, n_a, counts, p->n_images, &o->chat, &ids_a);
+  if (status == LRL_OK && n_r > 0)
+    status = lrl_chat_encode(o->tokenizer, r, n_r, counts, p->n_images, &o->chat, &ids_r);
   if (status == LRL_OK)
-    status = judge(b, p, &a, &r);
+    status = judge(b, p, &ids_a, &ids_r);
   else if (status == LRL_ERR_FORMAT)
     status = aside_from_error(p, LRL_ASIDE_IMAGE, status);
-  lrl_chat_ids_free(&a);
-  lrl_chat_ids_free(&r);
+  lrl_chat_ids_free(&ids_a);
+  lrl_chat_ids_free(&ids_r);
   return status;
+}
+
+static lrl_status encode_row(struct builder *b, struct lrl_pair *p) {
+  if (b->opt->form == LRL_FORM_PAIRS)
+    return encode(b, p, p->chosen, p->n_chosen, p->rejected, p->n_rejected);
+  LRL_TRY(encode(b, p, p->chosen, p->n_chosen, NULL, 0));
+  return p->n_rejected > 0 && p->aside == LRL_ASIDE_NONE
+             ? encode(b, p, p->rejected, p->n_rejected, NULL, 0)
+             : LRL_OK;
 }
 
 /* Whether the row belongs to the part that is not read. */
@@ -332,7 +341,7 @@ static lrl_status take(void *user, struct lrl_pair *p) {
   if (p->aside == LRL_ASIDE_NONE)
     LRL_TRY(take_images(b, p));
   if (p->aside == LRL_ASIDE_NONE)
-    LRL_TRY(encode(b, p));
+    LRL_TRY(encode_row(b, p));
   if (p->aside == LRL_ASIDE_NONE)
     return LRL_OK;
   int32_t reason = (int32_t)p->aside;

@@ -93,6 +93,8 @@ static lrl_status check_images(const struct lrl_corpus *c, const char *path,
 /* Pairs can serve as answers, not the other way round. */
 static lrl_status check_form(const struct lrl_corpus *c, enum lrl_corpus_form form,
                              const char *path) {
+  if (form == LRL_FORM_ALL_ANSWERS)
+    return LRL_FAIL(LRL_ERR_ARG, "%s is packed; name the files to learn all their answers", path);
   for (int64_t i = 0; i < lrl_corpus_n_pairs(c) && form == LRL_FORM_PAIRS; i++) {
     struct lrl_corpus_pair p;
     lrl_corpus_get(c, i, &p);

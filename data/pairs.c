@@ -105,11 +105,13 @@ static lrl_status read_object(struct reader *r, const json_t *row, struct lrl_ro
       lrl_row_fail(e, "margin is not a number that a float can hold");
   }
   p->n_chosen = p->n_rejected = 0;
-  if (!e->set && r->form == LRL_FORM_ANSWERS)
+  if (!e->set && r->form != LRL_FORM_PAIRS)
     LRL_TRY(read_answer(r, row, e));
   else if (!e->set)
     LRL_TRY(read_side(row, "conversations_a", "chosen", &r->text[0], &r->chosen, &p->n_chosen, e));
-  if (!e->set && r->form == LRL_FORM_PAIRS)
+  const bool two =
+      r->form == LRL_FORM_ALL_ANSWERS && lrl_row_either(row, "conversations_b", "rejected") != NULL;
+  if (!e->set && (two || r->form == LRL_FORM_PAIRS))
     LRL_TRY(read_side(row, "conversations_b", "rejected", &r->text[1], &r->rejected, &p->n_rejected,
                       e));
   p->chosen = r->chosen.data;

@@ -35,7 +35,8 @@ const char *lrl_aside_name(enum lrl_aside reason);
 
 enum lrl_corpus_form {
   LRL_FORM_PAIRS,
-  LRL_FORM_ANSWERS, /* no rejected conversation: n_rejected is 0 */
+  LRL_FORM_ANSWERS,     /* no rejected conversation: n_rejected is 0 */
+  LRL_FORM_ALL_ANSWERS, /* rejected where there is one; a corpus has both as chats of their own */
 };
 
 struct lrl_pair {

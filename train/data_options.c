@@ -18,14 +18,18 @@ enum lrl_chat_template lrl_data_options_template(const struct lrl_data_options *
                             : LRL_TEMPLATE_TEXT_BOS;
 }
 
-/* "3 check_data, 1 image (no file a.png)" for one source; "" when nothing was set aside. */
-static void reasons(const struct lrl_corpus *c, int32_t source, char *out, size_t size) {
+/* Rows of one source set aside; why is "3 check_data, 1 image (no file a.png)", "" for none. */
+static int64_t reasons(const struct lrl_corpus *c, int32_t source, char *out, size_t size) {
   int64_t count[LRL_ASIDE_COUNT] = {0};
   const char *detail[LRL_ASIDE_COUNT] = {0};
+  int64_t n = 0;
   for (int64_t i = 0; i < lrl_corpus_n_asides(c); i++) {
     struct lrl_corpus_aside a;
     lrl_corpus_get_aside(c, i, &a);
-    if (a.source == source && count[a.reason]++ == 0)
+    if (a.source != source)
+      continue;
+    n++;
+    if (count[a.reason]++ == 0)
       detail[a.reason] = a.detail;
   }
   size_t used = 0;
@@ -34,6 +38,7 @@ static void reasons(const struct lrl_corpus *c, int32_t source, char *out, size_
     if (count[r] > 0)
       used += (size_t)snprintf(out + used, size - used, "%s%lld %s (%.120s)", used ? ", " : ": ",
                                (long long)count[r], lrl_aside_name((enum lrl_aside)r), detail[r]);
+  return n;
 }
 
 lrl_status lrl_data_options_read(const struct lrl_data_options *o, const char *key,
@@ -49,9 +54,9 @@ lrl_status lrl_data_options_read(const struct lrl_data_options *o, const char *k
       .form = form,
       .chat = {.form = lrl_data_options_template(o),
                .mode = LRL_CHAT_TRAINING,
-               .suffix = form == LRL_FORM_ANSWERS ? LRL_CHAT_EOS
-                         : o->reward_suffix == 0  ? LRL_CHAT_REWARD
-                                                  : LRL_CHAT_REWARD_NO_NEWLINE,
+               .suffix = form != LRL_FORM_PAIRS  ? LRL_CHAT_EOS
+                         : o->reward_suffix == 0 ? LRL_CHAT_REWARD
+                                                 : LRL_CHAT_REWARD_NO_NEWLINE,
                .pack = LRL_PACK_REWARD,
                .max_length = o->max_length},
       .images = images,
@@ -72,11 +77,11 @@ lrl_status lrl_data_options_read(const struct lrl_data_options *o, const char *k
     struct lrl_corpus_source_info s;
     char why[1000];
     lrl_corpus_get_source(*out, i, &s);
-    reasons(*out, (int32_t)i, why, sizeof why);
+    const int64_t n_aside = reasons(*out, (int32_t)i, why, sizeof why);
     lrl_log(LRL_LOG_INFO, "data", "%s%s: %lld %s; %lld of %lld rows set aside%s", s.name,
             held_out ? " (held out)" : "", (long long)s.n_kept,
-            form == LRL_FORM_PAIRS ? "pairs" : "chats", (long long)(s.n_rows - s.n_kept),
-            (long long)s.n_rows, why);
+            form == LRL_FORM_PAIRS ? "pairs" : "chats", (long long)n_aside, (long long)s.n_rows,
+            why);
   }
   if (lrl_corpus_n_pairs(*out) == 0)
     return LRL_FAIL(LRL_ERR_FORMAT, "no row of %s (%s) can be used", key, list);

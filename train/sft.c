@@ -9,6 +9,8 @@
 
 const struct lrl_option lrl_sft_options[] = {
     LRL_TRAINER_MODEL_ROWS(struct lrl_sft_config, common),
+    LRL_ROW_ENUM("data.answers", offsetof(struct lrl_sft_config, answers), "chosen", "chosen|all",
+                 "what to learn of a pair; all: the rejected reply, too, as a chat of its own"),
     LRL_TRAINER_LOOP_ROWS(struct lrl_sft_config, common, "chats", "runs/sft"),
 };
 const int lrl_n_sft_options = sizeof lrl_sft_options / sizeof lrl_sft_options[0];
@@ -99,5 +101,7 @@ static const struct lrl_trainer_kind kind = {.name = "sft",
 
 lrl_status lrl_sft_train(const struct lrl_sft_config *cfg, struct lrl_comm *comm,
                          const char *config_text) {
-  return lrl_trainer_run(&kind, &cfg->common, cfg, comm, config_text);
+  struct lrl_trainer_kind k = kind;
+  k.form = cfg->answers == 0 ? LRL_FORM_ANSWERS : LRL_FORM_ALL_ANSWERS;
+  return lrl_trainer_run(&k, &cfg->common, cfg, comm, config_text);
 }

@@ -1,11 +1,12 @@
 /* Supervised fine-tuning: a language model learns the answers of chats (SPEC 4.7), or whole texts
- * (data.template=text). A preference pair counts as a chat with the chosen answer. */
+ * (data.template=text). A preference pair counts as a chat with the chosen answer, or as two. */
 #ifndef LRL_SFT_H
 #define LRL_SFT_H
 #include "train/trainer_options.h"
 
 struct lrl_sft_config {
   struct lrl_trainer_options common;
+  int answers; /* of a pair: the chosen one, or both */
 };
 extern const struct lrl_option lrl_sft_options[];
 extern const int lrl_n_sft_options;

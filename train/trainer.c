@@ -237,7 +237,7 @@ static lrl_status train(struct lrl_trainer *t) {
                                  .first_step = t->at.step,
                                  .max_tokens = o->micro_batch_tokens,
                                  .share_prefix = o->data.share_prefix,
-                                 .answers_only = t->kind->form == LRL_FORM_ANSWERS,
+                                 .answers_only = t->kind->form != LRL_FORM_PAIRS,
                                  .withhold_images = o->data.withhold_images,
                                  .weight = t->weight,
                                  .images = t->images,

@@ -31,7 +31,7 @@ static lrl_status all_batches(struct lrl_trainer *t, double *by_source) {
                                  .n_ranks = lrl_comm_size(t->comm),
                                  .max_tokens = o->micro_batch_tokens,
                                  .share_prefix = o->data.share_prefix,
-                                 .answers_only = t->kind->form == LRL_FORM_ANSWERS,
+                                 .answers_only = t->kind->form != LRL_FORM_PAIRS,
                                  .withhold_images = o->data.withhold_images,
                                  .images = t->images,
                                  .prefetch = 2};

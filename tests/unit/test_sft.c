@@ -81,6 +81,27 @@ static void test_rows(void **state) {
   lrl_corpus_free(c);
 }
 
+static void test_all_answers(void **state) {
+  (void)state;
+  static const char *const want[] = {"Yes" CLOSE "</s>", "No" CLOSE "</s>",
+                                     "12 blocks" CLOSE "</s>"};
+  struct lrl_corpus_options o = fx_options();
+  o.form = LRL_FORM_ALL_ANSWERS;
+  o.chat.suffix = LRL_CHAT_EOS;
+  fx_write("all.jsonl", "{\"prompt\": \"q\", \"chosen\": \"Yes\", \"rejected\": \"No\"}\n"
+                        "{\"prompt\": \"q\", \"response\": \"12 blocks\"}\n"
+                        "{\"prompt\": \"q\", \"chosen\": \"Yes\", \"rejected\": \" \"}\n");
+  struct lrl_corpus *c = fx_build(fx_path("all.jsonl"), &o);
+  assert_int_equal(lrl_corpus_n_pairs(c), 3);
+  assert_int_equal(lrl_corpus_n_asides(c), 1);
+  for (int i = 0; i < 3; i++) {
+    char *got = target_text(c, i, LRL_TEMPLATE_CHAT);
+    assert_string_equal(got, want[i]);
+    free(got);
+  }
+  lrl_corpus_free(c);
+}
+
 /* The mask is the official one where turns alternate, as they do here; golden D has the rest. */
 static void test_official_mask(void **state) {
   (void)state;
@@ -299,9 +320,10 @@ static void test_nonfinite(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_rows), cmocka_unit_test(test_official_mask),
-      cmocka_unit_test(test_text), cmocka_unit_test(test_loss),
-      cmocka_unit_test(test_cut),  cmocka_unit_test(test_nonfinite),
+      cmocka_unit_test(test_rows),          cmocka_unit_test(test_all_answers),
+      cmocka_unit_test(test_official_mask), cmocka_unit_test(test_text),
+      cmocka_unit_test(test_loss),          cmocka_unit_test(test_cut),
+      cmocka_unit_test(test_nonfinite),
   };
   return cmocka_run_group_tests(tests, fx_setup, fx_teardown);
 }
