@@ -8,6 +8,7 @@
 
 enum {
   FEW = GEMM_ROWS < 4 ? GEMM_ROWS : 4, /* rows for which a bf16 B is widened in registers */
+  UNPACKED_ROWS = 384,                 /* of a block when B is not a packed weight */
   PARALLEL_MIN = 1 << 19, /* multiply-adds; below it opening a parallel region costs more */
 };
 
@@ -205,24 +206,42 @@ static void block(const struct product *p, const struct slot *s, int64_t i0, int
   }
 }
 
-/* B from the cache, packed again when its version changed. */
-static lrl_status packed_b(struct lrl_ctx *ctx, struct product *p) {
+/* Words of all of B: its chunks, the last one smaller. */
+static int64_t all_words(const struct product *p) {
+  const int64_t last = p->a->k - (p->chunks - 1) * p->depth;
+  return ((p->chunks - 1) * b_words(p, p->depth) + b_words(p, last)) * p->panels * GEMM_COLS;
+}
+static void pack_all(const struct lrl_ctx *ctx, const struct product *p, uint32_t *to) {
   enum { GROUP = 16 * GEMM_COLS }; /* columns packed together */
   const int64_t n = p->a->n, k = p->a->k, groups = (n + GROUP - 1) / GROUP;
-  const int64_t all = b_words(p, p->depth) * p->panels * GEMM_COLS; /* of a chunk */
-  const int64_t last = b_words(p, k - (p->chunks - 1) * p->depth) * p->panels * GEMM_COLS;
-  struct lrl_packed *e;
-  LRL_TRY(lrl_packed_get(ctx, p->a, (size_t)((p->chunks - 1) * all + last) * 4, &e));
-  p->packed = e->data;
-  if (e->version == p->a->b_version)
-    return LRL_OK;
+  const int64_t chunk_words = b_words(p, p->depth) * p->panels * GEMM_COLS;
   const int threads = n * k >= CPU_PARALLEL_MIN ? ctx->n_threads : 1;
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (int64_t i = 0; i < p->chunks * groups; i++) {
     const int64_t chunk = i / groups, j = i % groups * GROUP;
     const int64_t words = b_words(p, smaller(k - chunk * p->depth, p->depth));
-    pack_b(p, chunk, j, smaller(n - j, GROUP), (uint32_t *)e->data + chunk * all + j * words);
+    pack_b(p, chunk, j, smaller(n - j, GROUP), to + chunk * chunk_words + j * words);
   }
+}
+/* B from the cache, packed again when its version changed. Any other B that many blocks of rows
+ * share is packed once, into scratch. */
+static lrl_status packed_b(struct lrl_ctx *ctx, struct product *p) {
+  const size_t bytes = (size_t)all_words(p) * 4;
+  if (p->a->b_version == 0 && p->a->m < 4 * UNPACKED_ROWS)
+    return LRL_OK;
+  if (p->a->b_version == 0) {
+    uint32_t *scratch = lrl_arena_alloc(&ctx->scratch, bytes);
+    if (scratch == NULL)
+      return LRL_ERR_MEMORY;
+    pack_all(ctx, p, scratch);
+    p->packed = scratch;
+    return LRL_OK;
+  }
+  struct lrl_packed *e;
+  LRL_TRY(lrl_packed_get(ctx, p->a, bytes, &e));
+  p->packed = e->data;
+  if (e->version != p->a->b_version)
+    pack_all(ctx, p, e->data);
   e->version = p->a->b_version;
   return LRL_OK;
 }
@@ -238,7 +257,7 @@ static int64_t part(int64_t n, int64_t most, int64_t step, int64_t times) {
 static int64_t cut_blocks(struct product *p, int threads) {
   const int64_t m = p->a->m, n = p->a->n;
   for (int64_t down = 1, right = 1;;) {
-    p->rows = part(m, p->packed != NULL ? 192 : 384, GEMM_ROWS, down);
+    p->rows = part(m, p->a->b_version != 0 ? 192 : UNPACKED_ROWS, GEMM_ROWS, down);
     p->cols = part(n, p->packed != NULL ? 1024 : 512, GEMM_COLS, right);
     const int64_t tasks = ((m + p->rows - 1) / p->rows) * ((n + p->cols - 1) / p->cols);
     const bool wide = p->cols > GEMM_COLS, tall = p->rows > 4 * GEMM_ROWS;
@@ -257,8 +276,8 @@ lrl_status CPU_FN(gemm)(struct lrl_ctx *ctx, const struct lrl_gemm_args *a) {
   struct product p = {.a = a, .half = a->dtype == LRL_BF16};
   cut_depth(&p);
   p.panels = (a->n + GEMM_COLS - 1) / GEMM_COLS;
-  if (a->b_version != 0)
-    LRL_TRY(packed_b(ctx, &p));
+  const size_t mark = lrl_arena_mark(&ctx->scratch);
+  LRL_TRY(packed_b(ctx, &p));
   int threads = a->m * a->n * (a->k + 8) < PARALLEL_MIN ? 1 : ctx->n_threads;
   const int64_t tasks = cut_blocks(&p, threads);
   threads = (int)smaller(threads, tasks);
@@ -267,10 +286,11 @@ lrl_status CPU_FN(gemm)(struct lrl_ctx *ctx, const struct lrl_gemm_args *a) {
       b_size = p.packed == NULL ? p.cols * b_words(&p, p.depth) : 0,
                 wide_size = p.half && !GEMM_DOT ? GEMM_DEPTH * GEMM_COLS : 0;
   const int64_t slot = a_size + b_size + wide_size + p.sums;
-  const size_t mark = lrl_arena_mark(&ctx->scratch);
   float *slots = lrl_arena_alloc(&ctx->scratch, (size_t)(slot * threads) * sizeof *slots);
-  if (slots == NULL)
+  if (slots == NULL) {
+    lrl_arena_reset(&ctx->scratch, mark);
     return LRL_ERR_MEMORY;
+  }
   const int64_t down = (a->m + p.rows - 1) / p.rows;
 #pragma omp parallel num_threads(threads)
   {
