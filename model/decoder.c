@@ -84,7 +84,7 @@ static void build_layer(struct lrl_decoder *d, int64_t i, lrl_dtype dtype, bool 
   l->attention_norm = lrl_param_add(d->params, u, name, h, 0, -1.0f);
   snprintf(name, sizeof name, "model.layers.%lld.ffn_norm.weight", (long long)i);
   l->ffn_norm = lrl_param_add(d->params, u, name, h, 0, -1.0f);
-  l->wqkv = add_linear(d, u, i, "attention.wqkv", qkv, h, c->bias);
+  l->wqkv = add_linear(d, u, i, "attention.wqkv", qkv, h, c->bias || c->qkv_bias);
   l->wo = add_linear(d, u, i, "attention.wo", h, o, c->bias);
   /* w1 and w3 side by side: one GEMM makes gate and up. */
   l->w1 = add_linear(d, u, i, "feed_forward.w1", f, h, false);

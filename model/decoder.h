@@ -14,6 +14,7 @@ struct lrl_decoder_config {
   double rms_norm_eps;
   struct lrl_rope_config rope; /* rope.head_dim = hidden_size / num_attention_heads */
   bool bias;                   /* wqkv and wo have biases */
+  bool qkv_bias;               /* wqkv has one */
   int64_t plora_r;             /* 0: no Partial LoRA */
   double plora_alpha, plora_dropout;
   int64_t lora_r; /* 0: no LoRA; else on wqkv, wo, w1, w2, w3, and nothing else trains (SPEC 5.8) */

@@ -12,7 +12,7 @@ static lrl_status build(struct lrl_vlm *m) {
   int64_t hidden = c->decoder.hidden_size, merged = 4 * c->vit.hidden_size;
   double range = c->decoder.initializer_range;
   if (c->has_vision) {
-    LRL_TRY(lrl_vit_build(&m->vit, &c->vit, "vit.vision_tower.vision_model.", &m->params, c->dtype,
+    LRL_TRY(lrl_vit_build(&m->vit, &c->vit, LRL_VLM_TOWER, &m->params, c->dtype,
                           c->train_vision));
     if (c->vit.image_size % (2 * c->vit.patch_size) != 0)
       return LRL_FAIL(LRL_ERR_SHAPE, "a tile of %lld pixels is no multiple of two patches of %lld",
@@ -44,13 +44,22 @@ static lrl_status build(struct lrl_vlm *m) {
   else
     lrl_param_add(&m->params, m->head_unit, "score.weight", 1, hidden,
                   lrl_param_std(range, hidden));
-  return lrl_param_set_alloc(&m->params, &m->weights);
+  return LRL_OK;
+}
+
+lrl_status lrl_vlm_describe(struct lrl_vlm *m, const struct lrl_vlm_config *cfg) {
+  *m = (struct lrl_vlm){.cfg = *cfg, .gn_unit = -1, .projector_unit = -1};
+  const lrl_status s = build(m);
+  if (s != LRL_OK)
+    lrl_vlm_free(m);
+  return s;
 }
 
 lrl_status lrl_vlm_init(struct lrl_vlm *m, const struct lrl_vlm_config *cfg) {
-  *m = (struct lrl_vlm){.cfg = *cfg, .gn_unit = -1, .projector_unit = -1};
-  LRL_TRY(lrl_arena_init(&m->weights, "model weights and gradients", (size_t)1 << 40));
-  lrl_status s = build(m);
+  LRL_TRY(lrl_vlm_describe(m, cfg));
+  lrl_status s = lrl_arena_init(&m->weights, "model weights and gradients", (size_t)1 << 40);
+  if (s == LRL_OK)
+    s = lrl_param_set_alloc(&m->params, &m->weights);
   if (s != LRL_OK)
     lrl_vlm_free(m);
   return s;

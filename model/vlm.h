@@ -9,6 +9,8 @@
 extern "C" {
 #endif
 
+#define LRL_VLM_TOWER "vit.vision_tower.vision_model." /* begins the names of the vision tower */
+
 enum lrl_vlm_head {
   LRL_VLM_SCORE = 0,    /* "score.weight" [1, hidden] */
   LRL_VLM_LANGUAGE = 1, /* "output.weight" [vocab, hidden] */
@@ -39,6 +41,8 @@ struct lrl_vlm {
 
 /* Builds and allocates; parameters are zero until lrl_param_set_init or a loader fills them. */
 lrl_status lrl_vlm_init(struct lrl_vlm *m, const struct lrl_vlm_config *cfg);
+/* The same without memory for values: names and shapes only, for files that are larger than it. */
+lrl_status lrl_vlm_describe(struct lrl_vlm *m, const struct lrl_vlm_config *cfg);
 void lrl_vlm_free(struct lrl_vlm *m);
 
 /* What two models have in common on the way from pixels to image tokens. */

@@ -11,21 +11,6 @@ static const struct lrl_option rows[] = {LRL_MODEL_OPTION_ROWS(struct options, m
                                          LRL_DATA_OPTION_ROWS(struct options, data)};
 static const struct lrl_option_table table = {rows, sizeof rows / sizeof rows[0]};
 
-static const struct lrl_option model_rows[] = {LRL_MODEL_OPTION_ROWS(struct options, model)};
-static const struct lrl_option_table model_table = {model_rows,
-                                                    sizeof model_rows / sizeof model_rows[0]};
-
-void lrl_language_model_defaults(struct lrl_model_options *o) {
-  struct options all;
-  lrl_config_defaults(&model_table, &all);
-  *o = all.model;
-}
-
-char *lrl_language_model_config(const struct lrl_model_options *o) {
-  struct options all = {.model = *o};
-  return lrl_config_text(&model_table, &all);
-}
-
 lrl_status lrl_language_model_put(struct lrl_checkpoint *c, const char *config,
                                   const struct lrl_tokenizer *tokenizer,
                                   struct lrl_param_set *params) {

@@ -32,8 +32,4 @@ struct lrl_lm lrl_language_model_lm(struct lrl_vlm *m);
 lrl_status lrl_language_model_put(struct lrl_checkpoint *c, const char *config,
                                   const struct lrl_tokenizer *tokenizer,
                                   struct lrl_param_set *params);
-/* For a model that no trainer made: the defaults of the model.* keys, and the text of such values
- * (malloc'ed, NULL without memory). */
-void lrl_language_model_defaults(struct lrl_model_options *o);
-char *lrl_language_model_config(const struct lrl_model_options *o);
 #endif

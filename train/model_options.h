@@ -10,6 +10,8 @@
 struct lrl_model_options {
   int64_t hidden_size, intermediate_size, num_hidden_layers, num_attention_heads,
       num_key_value_heads, max_position_embeddings;
+  int64_t vocab_size;
+  int attention_bias; /* 0: none, 1: qkv, 2: all */
   double rms_norm_eps, rope_theta, rope_factor, initializer_range;
   int rope_scaling, dtype, pooling;
   int64_t plora_r, lora_r;
@@ -34,6 +36,10 @@ struct lrl_model_options {
                   1024, "", "query heads"),                                                        \
       LRL_ROW_INT("model.num_key_value_heads", LRL_MODEL_AT(S, m, num_key_value_heads), "2", 1,    \
                   1024, "", "key/value heads"),                                                    \
+      LRL_ROW_INT("model.vocab_size", LRL_MODEL_AT(S, m, vocab_size), "0", 0, 1e8, "",             \
+                  "rows of the embedding; 0: the tokenizer's pieces, else at least as many"),      \
+      LRL_ROW_ENUM("model.attention_bias", LRL_MODEL_AT(S, m, attention_bias), "none",             \
+                   "none|qkv|all", "biases of attention; all: of its output too"),                 \
       LRL_ROW_INT("model.max_position_embeddings", LRL_MODEL_AT(S, m, max_position_embeddings),    \
                   "8192", 1, 1e8, "tokens", "positions before rotary scaling applies"),            \
       LRL_ROW_NUM("model.rms_norm_eps", LRL_MODEL_AT(S, m, rms_norm_eps), "1e-5", 0, 1,            \
@@ -91,4 +97,14 @@ struct lrl_model_options {
 lrl_status lrl_model_options_config(const struct lrl_model_options *o,
                                     const struct lrl_tokenizer_info *tokenizer,
                                     struct lrl_vlm_config *out);
+struct lrl_vit_config lrl_model_options_tower(const struct lrl_model_options *o);
+/* For models that no trainer made: the defaults, such values as the text that a checkpoint keeps
+ * (malloc'ed; NULL without memory), and back from it. */
+void lrl_model_options_defaults(struct lrl_model_options *o);
+char *lrl_model_options_text(const struct lrl_model_options *o);
+lrl_status lrl_model_options_parse(struct lrl_model_options *o, const char *text,
+                                   const char *where);
+/* The other way: sets what describes the network, leaves freeze_* and the like alone. */
+void lrl_model_options_describe(const struct lrl_vlm_config *c, struct lrl_model_options *o);
+void lrl_model_options_describe_tower(const struct lrl_vit_config *c, struct lrl_model_options *o);
 #endif

@@ -73,10 +73,10 @@ static bool save(const struct lrl_tokenizer *t, const char *name, enum lrl_vlm_h
   char path[128], *config;
   struct lrl_checkpoint *c;
   lrl_config_defaults(&table, &r);
-  lrl_language_model_defaults(&o);
+  lrl_model_options_defaults(&o);
   shrink(&r.common.model);
   shrink(&o);
-  config = head == LRL_VLM_SCORE ? lrl_config_text(&table, &r) : lrl_language_model_config(&o);
+  config = head == LRL_VLM_SCORE ? lrl_config_text(&table, &r) : lrl_model_options_text(&o);
   snprintf(path, sizeof path, "%s/%s", dir, name);
   if (config == NULL || lrl_checkpoint_create(path, NULL, &c) != LRL_OK)
     return false;
