@@ -34,6 +34,13 @@ lrl_status lrl_checkpoint_put_params(struct lrl_checkpoint *k, const char *group
  * and the number of updates. */
 lrl_status lrl_checkpoint_put_optimizer(struct lrl_checkpoint *k, const char *group,
                                         struct lrl_optimizer *o);
+/* The same for a model whose values are not in memory; of one rank. The set needs names, shapes and
+ * dtypes only; `read` puts elements [first, first + n) of p, in that dtype, into `out`. */
+typedef lrl_status lrl_param_read(void *user, const struct lrl_param *p, lrl_dtype dtype,
+                                  int64_t first, int64_t n, void *out);
+lrl_status lrl_checkpoint_put_stream(struct lrl_checkpoint *k, const char *group,
+                                     const struct lrl_param_set *set, lrl_param_read *read,
+                                     void *user);
 /* Writes the seal, brings the file to the disk, renames it, and frees k (also on failure, which
  * leaves nothing behind). */
 lrl_status lrl_checkpoint_commit(struct lrl_checkpoint *k);
@@ -64,6 +71,12 @@ lrl_status lrl_checkpoint_get_weights(struct lrl_checkpoint *k, const char *grou
                                       struct lrl_param_set *set);
 lrl_status lrl_checkpoint_get_optimizer(struct lrl_checkpoint *k, const char *group,
                                         struct lrl_optimizer *o);
+/* Hands every tensor of the set over in pieces, in the order of its elements and in the dtype it
+ * has in the file; of one rank. */
+typedef lrl_status lrl_param_write(void *user, const struct lrl_param *p, lrl_dtype dtype,
+                                   int64_t first, int64_t n, const void *data);
+lrl_status lrl_checkpoint_get_stream(struct lrl_checkpoint *k, const char *group,
+                                     struct lrl_param_set *set, lrl_param_write *write, void *user);
 /* Not collective; NULL is fine. */
 void lrl_checkpoint_close(struct lrl_checkpoint *k);
 
