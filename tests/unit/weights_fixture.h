@@ -17,20 +17,20 @@
 
 static char fx_dir[64];
 
-static int fx_setup(void **state) {
+static inline int fx_setup(void **state) {
   (void)state;
   strcpy(fx_dir, "/tmp/laurel_weights_XXXXXX");
   return mkdtemp(fx_dir) == NULL;
 }
 
-static int fx_teardown(void **state) {
+static inline int fx_teardown(void **state) {
   (void)state;
   char command[100];
   snprintf(command, sizeof command, "rm -rf %s", fx_dir);
   return system(command);
 }
 
-static const char *fx_path(const char *name) {
+static inline const char *fx_path(const char *name) {
   static char path[4][256];
   static int turn;
   turn = (turn + 1) % 4;
@@ -38,7 +38,7 @@ static const char *fx_path(const char *name) {
   return path[turn];
 }
 
-static const char *fx_write(const char *name, const void *bytes, size_t n) {
+static inline const char *fx_write(const char *name, const void *bytes, size_t n) {
   const char *path = fx_path(name);
   FILE *f = fopen(path, "wb");
   assert_non_null(f);
@@ -48,7 +48,7 @@ static const char *fx_write(const char *name, const void *bytes, size_t n) {
 }
 
 /* A real file of ../shared/assets/weights; false (and a SKIP line) when it is absent. */
-static bool fx_asset(const char *name, char *path, size_t size) {
+static inline bool fx_asset(const char *name, char *path, size_t size) {
   const char *root = getenv("LAUREL_ASSETS"), *source = getenv("LAUREL_SOURCE");
   if (root != NULL)
     snprintf(path, size, "%s/weights/%s", root, name);
@@ -61,7 +61,7 @@ static bool fx_asset(const char *name, char *path, size_t size) {
 }
 
 /* Opens, reads every value when that worked, and expects one sentence when it did not. */
-static lrl_status fx_open_and_read(const char *path) {
+static inline lrl_status fx_open_and_read(const char *path) {
   struct lrl_weights *w;
   lrl_error_clear();
   const lrl_status s = lrl_weights_open(path, &w);
@@ -93,14 +93,14 @@ struct fx_bytes {
   size_t n;
 };
 
-static void fx_add(struct fx_bytes *b, const void *p, size_t n) {
+static inline void fx_add(struct fx_bytes *b, const void *p, size_t n) {
   assert_true(b->n + n <= sizeof b->data);
   memcpy(b->data + b->n, p, n);
   b->n += n;
 }
 #define FX_ADD(b, literal) fx_add(b, literal, sizeof(literal) - 1)
 
-static void fx_number(struct fx_bytes *b, uint64_t v, int bytes) {
+static inline void fx_number(struct fx_bytes *b, uint64_t v, int bytes) {
   for (int i = 0; i < bytes; i++, v >>= 8)
     fx_add(b, &(unsigned char){(unsigned char)v}, 1);
 }
@@ -112,7 +112,7 @@ struct fx_member {
 };
 
 /* Stored members; zip64: sizes and places in the extra fields, and the 64-bit end record. */
-static struct fx_bytes fx_zip(const struct fx_member *m, int n, bool zip64) {
+static inline struct fx_bytes fx_zip(const struct fx_member *m, int n, bool zip64) {
   struct fx_bytes z = {.n = 0}, dir = {.n = 0};
   for (int i = 0; i < n; i++) {
     const size_t at = z.n, n_name = strlen(m[i].name);
@@ -164,7 +164,7 @@ static struct fx_bytes fx_zip(const struct fx_member *m, int n, bool zip64) {
 }
 
 /* An archive of this pickle and a storage "0" of 8 f32: 0, 1, ... 7. */
-static const char *fx_torch(const char *name, const void *pickle, size_t n, bool zip64) {
+static inline const char *fx_torch(const char *name, const void *pickle, size_t n, bool zip64) {
   float storage[8];
   for (int i = 0; i < 8; i++)
     storage[i] = (float)i;
