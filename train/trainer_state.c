@@ -156,12 +156,32 @@ done:
   return status;
 }
 
+/* A checkpoint of a vision tower alone: the rest of the model keeps its values. */
+static lrl_status read_tower(struct lrl_trainer *t, struct lrl_checkpoint *c) {
+  struct lrl_param_set *all = &t->model.params, *tower = calloc(1, sizeof *tower);
+  if (tower == NULL)
+    return LRL_FAIL(LRL_ERR_MEMORY, "no memory for the vision tower");
+  for (int u = 0; u < all->n_units; u++)
+    if (strncmp(all->units[u].name, LRL_VLM_TOWER, strlen(LRL_VLM_TOWER)) == 0)
+      tower->units[tower->n_units++] = all->units[u]; /* with the same memory */
+  const lrl_status s = lrl_checkpoint_get_params(c, "model", tower);
+  for (int u = 0; u < all->n_units; u++)
+    all->units[u].version++;
+  free(tower);
+  return s;
+}
+
 lrl_status lrl_trainer_init_from(struct lrl_trainer *t) {
   struct lrl_checkpoint *c;
-  char path[LRL_OPTION_TEXT + 96];
+  char path[LRL_OPTION_TEXT + 96], *kind = NULL;
   LRL_TRY(lrl_checkpoint_find(t->o->init_from, path, sizeof path));
   LRL_TRY(lrl_checkpoint_open(path, t->comm, &c));
-  lrl_status s = lrl_checkpoint_get_weights(c, "model", &t->model.params);
+  lrl_status s = lrl_checkpoint_get_text(c, "kind", &kind);
+  if (s == LRL_OK)
+    s = strcmp(kind, "vision") == 0
+            ? read_tower(t, c)
+            : lrl_checkpoint_get_weights(c, "model", &t->model.params);
+  free(kind);
   lrl_checkpoint_close(c);
   return s;
 }
