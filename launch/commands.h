@@ -8,6 +8,7 @@ int lrl_command_bench(int argc, char **argv);
 int lrl_command_reward(int argc, char **argv);
 int lrl_command_sft(int argc, char **argv);
 int lrl_command_ppo(int argc, char **argv);
+int lrl_command_eval(int argc, char **argv);
 int lrl_command_score(int argc, char **argv);
 int lrl_command_data(int argc, char **argv);
 int lrl_command_generate(int argc, char **argv);

@@ -14,6 +14,7 @@ static const struct {
     {"sft", "fine-tune a language model on answers or texts", lrl_command_sft},
     {"ppo", "train a policy against a reward model or gold rules", lrl_command_ppo},
     {"score", "score, compare or rank chats with a trained reward model", lrl_command_score},
+    {"eval", "a reward model on VL-RewardBench, RewardBench, RM-Bench", lrl_command_eval},
     {"generate", "sample answers; best-of-N with a reward model", lrl_command_generate},
     {"bon-curve", "best-of-N: learned and gold reward against KL", lrl_command_bon_curve},
     {"convert", "checkpoints of other programs to Laurel's", lrl_command_convert},
