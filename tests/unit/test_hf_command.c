@@ -185,6 +185,42 @@ static void test_tower(void **state) {
                           fx_path("seeing_hf"), TOWER));
 }
 
+/* laurel eval gives each answer the score that laurel score gives it. */
+static void test_eval(void **state) {
+  (void)state;
+  static const char *const answers[] = {"Red.", "There are 12 boats."};
+  char rows[2000] = "", chats[2000] = "";
+  for (int i = 0; i < 2; i++) {
+    const size_t n = strlen(chats);
+    snprintf(chats + n, sizeof chats - n,
+             "{\"images\": \"ball.png\", \"messages\": [{\"role\": \"user\", \"content\": \"What "
+             "colour?\"}, {\"role\": \"assistant\", \"content\": \"%s\"}]}\n",
+             answers[i]);
+  }
+  snprintf(rows, sizeof rows,
+           "[{\"id\": \"gone\", \"query\": \"Q\", \"image\": \"gone.png\", \"response\": [\"a\", "
+           "\"b\"], \"human_ranking\": [0, 1]}, {\"id\": \"mmmu_1\", \"query\": \"What colour?\", "
+           "\"image\": \"ball.png\", \"response\": [\"%s\", \"%s\"], \"human_ranking\": [1, 0]}]",
+           answers[1], answers[0]);
+  hf_put(fx_dir, "answers.jsonl", chats);
+  hf_put(fx_dir, "vl.json", rows);
+  RUN("convert hf e.h5");
+  char *scores = laurel(0, "score e.h5 answers.jsonl --hd-num 9");
+  char *text = laurel(0, "eval e.h5 --bench vl-rewardbench --data vl.json --out vl_scores.json");
+  json_t *list = json_load_file(fx_path("vl_scores.json"), 0, NULL), *row = json_array_get(list, 0);
+  assert_int_equal(json_array_size(list), 1);
+  const double chosen = json_number_value(json_object_get(row, "score_chosen")),
+               rejected = json_number_value(json_object_get(row, "score_rejected"));
+  const char *first = strstr(scores, "\"score\":"), *second = strstr(first + 8, "\"score\":");
+  assert_true((float)chosen == (float)atof(first + 8));
+  assert_true((float)rejected == (float)atof(second + 8));
+  assert_non_null(strstr(text, chosen > rejected ? "1 / 1" : "0 / 1"));
+  free(laurel(0, "eval --bench vl-rewardbench --from-scores vl_scores.json"));
+  json_decref(list);
+  free(scores);
+  free(text);
+}
+
 static void test_refusals(void **state) {
   (void)state;
   char path[1000];
@@ -214,8 +250,8 @@ static void test_refusals(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_reward), cmocka_unit_test(test_chat),     cmocka_unit_test(test_lora),
-      cmocka_unit_test(test_tower),  cmocka_unit_test(test_refusals),
+      cmocka_unit_test(test_reward), cmocka_unit_test(test_chat), cmocka_unit_test(test_lora),
+      cmocka_unit_test(test_tower),  cmocka_unit_test(test_eval), cmocka_unit_test(test_refusals),
   };
   return cmocka_run_group_tests(tests, make_files, fx_teardown);
 }
