@@ -12,8 +12,7 @@ static lrl_status build(struct lrl_vlm *m) {
   int64_t hidden = c->decoder.hidden_size, merged = 4 * c->vit.hidden_size;
   double range = c->decoder.initializer_range;
   if (c->has_vision) {
-    LRL_TRY(lrl_vit_build(&m->vit, &c->vit, LRL_VLM_TOWER, &m->params, c->dtype,
-                          c->train_vision));
+    LRL_TRY(lrl_vit_build(&m->vit, &c->vit, LRL_VLM_TOWER, &m->params, c->dtype, c->train_vision));
     if (c->vit.image_size % (2 * c->vit.patch_size) != 0)
       return LRL_FAIL(LRL_ERR_SHAPE, "a tile of %lld pixels is no multiple of two patches of %lld",
                       (long long)c->vit.image_size, (long long)c->vit.patch_size);

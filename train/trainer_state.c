@@ -178,9 +178,8 @@ lrl_status lrl_trainer_init_from(struct lrl_trainer *t) {
   LRL_TRY(lrl_checkpoint_open(path, t->comm, &c));
   lrl_status s = lrl_checkpoint_get_text(c, "kind", &kind);
   if (s == LRL_OK)
-    s = strcmp(kind, "vision") == 0
-            ? read_tower(t, c)
-            : lrl_checkpoint_get_weights(c, "model", &t->model.params);
+    s = strcmp(kind, "vision") == 0 ? read_tower(t, c)
+                                    : lrl_checkpoint_get_weights(c, "model", &t->model.params);
   free(kind);
   lrl_checkpoint_close(c);
   return s;
