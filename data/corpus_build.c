@@ -272,7 +272,7 @@ static lrl_status keep(struct builder *b, const struct lrl_pair *p, const struct
 
 static lrl_status judge(struct builder *b, struct lrl_pair *p, const struct lrl_chat_ids *a,
                         const struct lrl_chat_ids *r) {
-  const bool pair = b->opt->form == LRL_FORM_PAIRS;
+  const bool pair = r->ids.data != NULL; /* not an answer alone */
   int64_t prefix = pair ? shared_prefix(a, r) : 0, max = b->opt->chat.max_length;
   if (b->opt->filter_overlong && max > 0 && (a->n_full > max || r->n_full > max))
     lrl_pair_set_aside(p, LRL_ASIDE_LONG, "the conversation has %lld tokens, over max_length %lld",
