@@ -210,7 +210,7 @@ static lrl_status add_sequences(struct lrl_batch_builder *b, const struct lrl_co
     LRL_TRY(begin_seq(b, -1, p->n_prompt, &prompt));
     LRL_TRY(add_part(b, p, 0, prompt));
   }
-  for (int32_t k = 0; k < 2 - b->answers_only; k++) {
+  for (int32_t k = 0; k < (b->answers_only ? 1 : 2); k++) {
     LRL_TRY(begin_seq(b, prompt, n[k] + (share ? 0 : p->n_prompt), &seq[k]));
     if (!share)
       LRL_TRY(add_part(b, p, 0, seq[k]));

@@ -164,10 +164,10 @@ static lrl_status run(struct bench *b) {
          b->cfg.dtype == 0 ? "f32" : "bf16", (long long)b->cfg.layers, (long long)b->cfg.hidden,
          (long long)b->cfg.vocab, (long long)b->cfg.sequences, (long long)b->cfg.length);
   fflush(stdout);
-  double *seconds = calloc((size_t)b->cfg.steps, sizeof *seconds), first, loss;
+  double *seconds = calloc((size_t)b->cfg.steps, sizeof *seconds), first = 0, loss = 0;
   if (seconds == NULL)
     return LRL_FAIL(LRL_ERR_MEMORY, "no memory for %lld timings", (long long)b->cfg.steps);
-  double part[3], best_part[3] = {0}, best = 1e30, spent = 0;
+  double part[3] = {0}, best_part[3] = {0}, best = 1e30, spent = 0;
   int64_t n = 0;
   lrl_status s = one_step(b, &first, part);
   while (s == LRL_OK && n < b->cfg.steps && (n < 2 || spent < b->cfg.seconds)) {

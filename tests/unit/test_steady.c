@@ -92,7 +92,10 @@ int posix_memalign(void **out, size_t align, size_t n) {
 }
 void *mmap(void *at, size_t n, int prot, int flags, int fd, off_t offset) {
   saw(n);
-  return (void *)syscall(SYS_mmap, at, n, prot, flags, fd, offset);
+  const long address = syscall(SYS_mmap, at, n, prot, flags, fd, offset);
+  void *p;
+  memcpy(&p, &address, sizeof p);
+  return p;
 }
 #endif
 
