@@ -148,7 +148,7 @@ static lrl_status encode(const struct lrl_prompts *p, struct entry *e) {
   } else {
     LRL_TRY(encode_chat(p, e));
   }
-  if (most > 0 && e->ids.n > most) {
+  if (most > 0 && e->ids.n > most && e->ids.data != NULL) {
     if (!p->o.cut_left || e->p.n_images > 0)
       return LRL_FAIL(LRL_ERR_FORMAT, "it has %lld tokens, more than %lld", (long long)e->ids.n,
                       (long long)most);

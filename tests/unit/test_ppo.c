@@ -58,8 +58,8 @@ static void wake(struct lrl_vlm *m) {
     for (int i = 0; i < m->params.units[u].n_params; i++) {
       const struct lrl_param *p = &m->params.units[u].params[i];
       if (strstr(p->name, "Plora_B") != NULL)
-        fill((float *)m->params.units[u].data + p->offset, p->n, (uint64_t)(100 + 10 * u + i), 0,
-             0.3f);
+        fill((float *)m->params.units[u].data + p->offset, p->n,
+             100 + 10 * (uint64_t)u + (uint64_t)i, 0, 0.3f);
     }
 }
 
@@ -235,7 +235,7 @@ static void test_gradient(void **state) {
         if (way == 0)
           memcpy(d, unit->grad, (size_t)unit->n * sizeof *d);
         else
-          fill(d, unit->n, (uint64_t)(40 + u), 0, 1);
+          fill(d, unit->n, 40 + (uint64_t)u, 0, 1);
         for (int64_t i = 0; i < unit->n; i++)
           norm += (double)d[i] * (double)d[i];
         norm = sqrt(norm);
