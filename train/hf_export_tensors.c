@@ -37,7 +37,7 @@ static void list_tensors(struct lrl_hf_export *e) {
       for (int k = 0; k < s.n; k++, e->n++) {
         if (e->entries == NULL)
           continue;
-        strcpy(e->names[e->n], s.tensor[k].name);
+        memcpy(e->names[e->n], s.tensor[k].name, LRL_NAME_MAX);
         struct lrl_weight_entry *to = &e->entries[e->n];
         *to = (struct lrl_weight_entry){.name = e->names[e->n],
                                         .dtype = dtype_of(e, s.tensor[k].name),
