@@ -9,7 +9,26 @@
 #define COMMIT_STEP ((size_t)64 << 20)
 #define HUGE_PAGE ((size_t)2 << 20)
 
+static const struct lrl_arena_source *current_source;
+void lrl_arena_use(const struct lrl_arena_source *source) { current_source = source; }
+
+static lrl_status init_from_source(struct lrl_arena *a, const char *name, size_t bytes) {
+  char *p = current_source->reserve(&bytes);
+  if (p == NULL)
+    return LRL_FAIL(LRL_ERR_MEMORY, "the device has no memory for %s", name);
+  const size_t lead = (HUGE_PAGE - (uintptr_t)p % HUGE_PAGE) % HUGE_PAGE;
+  *a = (struct lrl_arena){.base = p + lead,
+                          .source = current_source,
+                          .reservation = p,
+                          .reservation_bytes = bytes,
+                          .reserved = (bytes - lead) / HUGE_PAGE * HUGE_PAGE,
+                          .name = name};
+  return LRL_OK;
+}
+
 lrl_status lrl_arena_init(struct lrl_arena *a, const char *name, size_t reserve_bytes) {
+  if (current_source != NULL)
+    return init_from_source(a, name, reserve_bytes + HUGE_PAGE);
   size_t bytes = (reserve_bytes + COMMIT_STEP - 1) / COMMIT_STEP * COMMIT_STEP + HUGE_PAGE;
   char *p = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p == MAP_FAILED)
@@ -25,7 +44,9 @@ lrl_status lrl_arena_init(struct lrl_arena *a, const char *name, size_t reserve_
 }
 
 void lrl_arena_free(struct lrl_arena *a) {
-  if (a->base != NULL)
+  if (a->source != NULL)
+    a->source->release(a->reservation, a->reservation_bytes);
+  else if (a->base != NULL)
     munmap(a->base, a->reserved);
   memset(a, 0, sizeof *a);
 }
@@ -55,6 +76,10 @@ static lrl_status commit(struct lrl_arena *a, size_t bytes) {
                     bytes >> 20, a->reserved >> 20);
   if (want <= a->committed)
     return LRL_OK;
+  if (a->source != NULL) { /* its pages come when they are touched, by host or device */
+    a->committed = want;
+    return LRL_OK;
+  }
   char *p = a->base + a->committed;
   size_t n = want - a->committed, left = available();
   if (n > left)
@@ -90,7 +115,7 @@ void lrl_arena_release(struct lrl_arena *a, void *p, size_t bytes) {
   const uintptr_t page = 4096, from = ((uintptr_t)p + page - 1) / page * page;
   const uintptr_t to = ((uintptr_t)p + bytes) / page * page;
   LRL_ASSERT((char *)p >= a->base && (char *)p + bytes <= a->base + a->used);
-  if (from < to)
+  if (from < to && a->source == NULL)
     madvise((char *)p + (from - (uintptr_t)p), to - from, MADV_DONTNEED);
 }
 

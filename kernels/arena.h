@@ -12,8 +12,20 @@ extern "C" {
 
 #define LRL_ALIGN 64 /* bytes; one cache line, one zmm register */
 
+/* Where the arenas of the process get their address space when a device cannot reach ordinary
+ * memory. reserve may give less than *bytes and says how much; NULL when it has none. Set before
+ * arenas are made (lrl_ctx_init does), NULL for ordinary memory. */
+struct lrl_arena_source {
+  void *(*reserve)(size_t *bytes);
+  void (*release)(void *p, size_t bytes);
+};
+void lrl_arena_use(const struct lrl_arena_source *source);
+
 struct lrl_arena {
   char *base;
+  const struct lrl_arena_source *source; /* NULL: ordinary memory */
+  void *reservation;                     /* of the source, reservation_bytes of it */
+  size_t reservation_bytes;
   size_t reserved, committed, used, peak; /* bytes */
   const char *name;                       /* for messages; a literal */
 };

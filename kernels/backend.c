@@ -9,8 +9,12 @@ lrl_status lrl_ctx_init(struct lrl_ctx *ctx, const char *name, int n_threads) {
     ctx->backend = lrl_backend_cpu();
   else if (strcmp(name, "ref") == 0)
     ctx->backend = &lrl_backend_ref;
+  else if (strcmp(name, "cuda") == 0 || strcmp(name, "sim") == 0)
+    LRL_TRY(lrl_backend_load(name, &ctx->backend));
   else
-    return LRL_FAIL(LRL_ERR_ARG, "unknown device '%s'; this build has cpu and ref", name);
+    return LRL_FAIL(LRL_ERR_ARG, "unknown device '%s'; there are " LRL_DEVICES, name);
+  if (ctx->backend->memory != NULL)
+    lrl_arena_use(ctx->backend->memory);
   omp_set_num_threads(ctx->n_threads);
   LRL_TRY(lrl_arena_init(&ctx->scratch, "op scratch memory", (size_t)64 << 30));
   LRL_TRY(lrl_arena_init(&ctx->packed, "packed weights", (size_t)256 << 30));

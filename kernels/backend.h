@@ -1,7 +1,9 @@
 /* A backend is a name and one function per op of kernels/ops.h. Wrappers validate, backends
  * compute.
  *   ref  plain loops, f64 accumulation: the oracle of every op test
- *   cpu  OpenMP + SIMD chosen at run time: the default */
+ *   cpu  OpenMP + SIMD chosen at run time: the default
+ *   cuda kernels/cuda, in liblaurel_cuda.so, loaded only where an NVIDIA driver is
+ *   sim  the same sources for the simulator of tests/simt, in liblaurel_sim.so: for tests */
 #ifndef LRL_BACKEND_H
 #define LRL_BACKEND_H
 #include "kernels/arena.h"
@@ -12,6 +14,8 @@ extern "C" {
 
 struct lrl_backend {
   const char *name;
+  /* Memory that the device reaches; NULL: it reaches all memory, and arenas come from mmap. */
+  const struct lrl_arena_source *memory;
   /* Per-context state (the cpu backend's packed weights); NULL where a backend has none. */
   lrl_status (*create)(struct lrl_ctx *ctx);
   void (*destroy)(struct lrl_ctx *ctx);
@@ -29,13 +33,30 @@ struct lrl_ctx {
   void *state; /* backend-private */
 };
 
-/* name: "cpu" or "ref". n_threads 0: as OpenMP says. Errors: unknown backend, no memory. */
+/* Names in the order of the `device` options. */
+#define LRL_DEVICES "cpu|ref|cuda|sim"
+static inline const char *lrl_device_name(int device) {
+  static const char *const names[] = {"cpu", "ref", "cuda", "sim"};
+  return names[device];
+}
+/* name: one of LRL_DEVICES. n_threads 0: as OpenMP says. A backend with its own memory becomes the
+ * source of all arenas that are made afterwards. Errors: unknown backend, no such device, no
+ * memory.
+ */
 lrl_status lrl_ctx_init(struct lrl_ctx *ctx, const char *name, int n_threads);
 void lrl_ctx_free(struct lrl_ctx *ctx);
 /* Instruction set the cpu backend chose on this machine: "avx512", "avx2" or "generic"; and whether
  * bf16 dot products run in hardware. For `laurel doctor`. */
 const char *lrl_cpu_isa(void);
 bool lrl_cpu_has_bf16(void);
+
+/* Loads the library of "cuda" or "sim", from $LAUREL_BACKENDS, the program's folder or the one
+ * above. Errors: no driver, no library, one of another version; the message says which. */
+lrl_status lrl_backend_load(const char *name, const struct lrl_backend **out);
+/* What such a library exports as lrl_backend_open: its table, NULL when `abi` is not its own. The
+ * library takes lrl_fail_at, arenas and the like from the program. */
+#define LRL_BACKEND_ABI (1000 + (int)sizeof(struct lrl_backend))
+typedef const struct lrl_backend *lrl_backend_open_fn(int abi);
 
 extern const struct lrl_backend lrl_backend_ref;
 /* The cpu backend's table depends on the machine; see kernels/cpu_backend.c. */

@@ -16,7 +16,13 @@ int lrl_command_doctor(int argc, char **argv) {
   int threads = omp_get_max_threads();
   double pages = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
   printf("laurel            %s\n", LAUREL_VERSION);
-  printf("devices           cpu, ref\n");
+  const struct lrl_backend *cuda;
+  if (lrl_backend_load("cuda", &cuda) == LRL_OK) {
+    printf("devices           cpu, ref, cuda\n");
+  } else {
+    printf("devices           cpu, ref; no cuda: %s\n", lrl_last_error());
+    lrl_error_clear();
+  }
   printf("instruction set   %s, bf16 dot products %s\n", lrl_cpu_isa(),
          lrl_cpu_has_bf16() ? "in hardware" : "emulated in f32");
   printf("threads           %d\n", threads);

@@ -33,7 +33,7 @@ static const struct lrl_option rows[] = {
                 "longer chats are cut on the right"),
     LRL_ROW_INT("batch_tokens", AT(batch_tokens), "8192", 1, 1e9, "tokens", "scored at a time"),
     LRL_ROW_INT("threads", AT(threads), "0", 0, 1024, "", "0: as many as the machine has"),
-    LRL_ROW_ENUM("device", AT(device), "cpu", "cpu|ref", "backend"),
+    LRL_ROW_ENUM("device", AT(device), "cpu", LRL_DEVICES, "backend"),
 };
 #undef AT
 static const struct lrl_option_table table = {rows, sizeof rows / sizeof rows[0]};
@@ -115,8 +115,7 @@ static lrl_status score(const struct eval_options *o, const char *model, struct 
   char *folder = NULL;
   lrl_status status;
   LRL_TRY(lrl_benchmark_read((enum lrl_benchmark_kind)o->bench, o->data, b));
-  LRL_TRY_GOTO(
-      lrl_reward_model_open(model, o->device == 0 ? "cpu" : "ref", (int)o->threads, &s.model));
+  LRL_TRY_GOTO(lrl_reward_model_open(model, lrl_device_name(o->device), (int)o->threads, &s.model));
   LRL_TRY_GOTO(lrl_judge_init(&s.judge, s.model,
                               &(struct lrl_judge_options){false, o->hd_num, o->max_length}));
   if (o->image_root[0] == '\0' && (s.image_root = folder = lrl_path_folder(o->data)) == NULL)

@@ -35,7 +35,7 @@ static const struct lrl_option rows[] = {
                 "longer prompts are set aside"),
     LRL_ROW_INT("max_samples", AT(max_samples), "32", 1, 4096, "", "answers decoded at once"),
     LRL_ROW_INT("threads", AT(threads), "0", 0, 1024, "", "0: as many as the machine has"),
-    LRL_ROW_ENUM("device", AT(device), "cpu", "cpu|ref", "backend"),
+    LRL_ROW_ENUM("device", AT(device), "cpu", LRL_DEVICES, "backend"),
 };
 static const struct lrl_option_table table = {rows, sizeof rows / sizeof rows[0]};
 
@@ -65,7 +65,7 @@ static void stop_ids(struct lrl_generator *g) {
 static lrl_status set_up(struct lrl_generator *g, const char *model) {
   const struct lrl_generate_options *o = g->o;
   const struct lrl_image_ops *images = NULL;
-  const char *device = o->device == 0 ? "cpu" : "ref";
+  const char *device = lrl_device_name(o->device);
   LRL_TRY(lrl_language_model_open(model, device, (int)o->threads, &g->model));
   g->raw = o->raw || lrl_data_options_template(&g->model->data) != LRL_TEMPLATE_CHAT;
   if (!g->raw && lrl_tokenizer_info(g->model->tokenizer)->im_start < 0)

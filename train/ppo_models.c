@@ -233,7 +233,7 @@ lrl_status lrl_ppo_models_open(struct lrl_ppo_models *m, const struct lrl_ppo_co
   if (c->estimator == 0)
     LRL_TRY(open_critic(m, c, ctx));
   if (c->reward_model[0] != '\0')
-    LRL_TRY(lrl_reward_model_open(c->reward_model, c->device == 0 ? "cpu" : "ref", (int)c->threads,
+    LRL_TRY(lrl_reward_model_open(c->reward_model, lrl_device_name(c->device), (int)c->threads,
                                   &m->reward));
   LRL_TRY(share_vision(m, &m->reference, "reference"));
   LRL_TRY(share_vision(m, &m->critic, "critic"));

@@ -91,5 +91,5 @@ struct lrl_trainer_options {
                    "false: checkpoints hold the weights only and cannot be resumed"),              \
       LRL_ROW_INT("train.zero_stage", LRL_TRAINER_AT(S, m, zero_stage), "0", 0, 2, "",             \
                   "ZeRO over ranks: 1 shards the optimizer, 2 the gradients too"),                 \
-      LRL_ROW_ENUM("train.device", LRL_TRAINER_AT(S, m, device), "cpu", "cpu|ref", "backend")
+      LRL_ROW_ENUM("train.device", LRL_TRAINER_AT(S, m, device), "cpu", LRL_DEVICES, "backend")
 #endif

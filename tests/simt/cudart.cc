@@ -175,6 +175,17 @@ cudaError_t cudaFreeAsync(void *p, cudaStream_t stream) {
   simt::push(stream, std::move(o));
   return cudaSuccess;
 }
+cudaError_t cudaPointerGetAttributes(struct cudaPointerAttributes *a, const void *p) {
+  const simt::allocation *m = simt::find_allocation(p);
+  memset(a, 0, sizeof *a);
+  if (m == NULL || !m->live || static_cast<const unsigned char *>(p) >= m->at + m->bytes)
+    return cudaSuccess; /* unregistered */
+  a->type = m->kind == simt::DEVICE    ? cudaMemoryTypeDevice
+            : m->kind == simt::MANAGED ? cudaMemoryTypeManaged
+                                       : cudaMemoryTypeHost;
+  a->devicePointer = a->hostPointer = const_cast<void *>(p);
+  return cudaSuccess;
+}
 cudaError_t cudaMemGetInfo(size_t *left, size_t *total) {
   *left = *total = (size_t)8 << 30;
   return cudaSuccess;

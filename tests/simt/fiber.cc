@@ -25,7 +25,14 @@ namespace simt {
 thread *self;
 uint3 block_index;
 dim3 block_size, grid_size;
-simt_settings settings = {SIMT_ASCENDING, SIMT_EAGER, 1, 1, 0};
+/* Programs that know nothing of the simulator: SIMT_ORDER and SIMT_STREAMS (0 to 2), SIMT_SEED. */
+static int from_environment(const char *name, int otherwise) {
+  const char *text = getenv(name);
+  return text != NULL ? atoi(text) : otherwise;
+}
+simt_settings settings = {(simt_order)from_environment("SIMT_ORDER", SIMT_ASCENDING),
+                          (simt_streams)from_environment("SIMT_STREAMS", SIMT_EAGER),
+                          (unsigned)from_environment("SIMT_SEED", 1), 1, 0};
 simt_counters counters;
 const char *kernel_name;
 size_t dynamic_shared_bytes, static_shared_bytes;

@@ -18,6 +18,7 @@ struct buffer {
   int64_t n;
   bool output;
   char *memory; /* GUARD bytes, the elements, GUARD bytes */
+  const struct lrl_arena_source *source;
 };
 
 struct op_run {
@@ -30,12 +31,25 @@ struct op_run {
   struct buffer buffers[MAX_BUFFERS];
 };
 
+/* Memory that the device under test reaches, with bounds of its own where a checker watches them.
+ */
+static inline char *take(const struct op_run *r, size_t bytes) {
+  const struct lrl_arena_source *source = r->ctx->backend->memory;
+  return source != NULL ? source->reserve(&bytes) : malloc(bytes);
+}
+static inline void give_back(struct buffer *b) {
+  if (b->source != NULL)
+    b->source->release(b->memory, 0);
+  else
+    free(b->memory);
+}
+
 static inline void *add_buffer(struct op_run *r, lrl_dtype t, int64_t n, bool output) {
   if (r->n_buffers == MAX_BUFFERS)
     abort(); /* the case needs a larger MAX_BUFFERS */
   struct buffer *b = &r->buffers[r->n_buffers++];
   const size_t bytes = (size_t)(n * lrl_dtype_bytes(t));
-  *b = (struct buffer){t, n, output, malloc(bytes + 2 * GUARD)};
+  *b = (struct buffer){t, n, output, take(r, bytes + 2 * GUARD), r->ctx->backend->memory};
   memset(b->memory, 0xff, bytes + 2 * GUARD); /* NaN in every float type */
   return b->memory + GUARD;
 }

@@ -1,8 +1,10 @@
 /* Every op of LRL_OPS on every instruction set, measured against ref (f64) as CONVENTIONS "Tests"
  * says: an output may be off by twice what the same plain loops are off by in f32
- * (tests/kernels/naive.h). An op without a case does not compile. */
+ * (tests/kernels/naive.h). An op without a case does not compile. With a device named (test_ops
+ * sim) the same on that device; the simulator runs its threads in another order each time. */
 #include "tests/kernels/instruction_sets.h"
 #include "tests/unit/op_cases.h"
+#include "tests/unit/sim_device.h"
 
 #include <omp.h>
 #include <setjmp.h>
@@ -15,9 +17,23 @@
 static const int64_t shapes[][2] = {{0, 8},   {1, 1},   {3, 7},   {4, 16},  {9, 15},
                                     {16, 17}, {17, 33}, {33, 64}, {65, 97}, {259, 65}};
 
+static const char *device; /* NULL: every instruction set of the cpu */
+static struct sim_device sim;
+static bool simulated;
+
+static const struct lrl_backend *under_test(int i, const char **name) {
+  static struct lrl_ctx ctx; /* keeps the device's library loaded */
+  if (device == NULL)
+    return instruction_set(i, name);
+  *name = device;
+  if (i == 0 && ctx.backend == NULL && lrl_ctx_init(&ctx, device, 1) != LRL_OK)
+    return NULL;
+  return i == 0 ? ctx.backend : NULL;
+}
+
 static void drop(struct op_run *r) {
   for (int i = 0; i < r->n_buffers; i++)
-    free(r->buffers[i].memory);
+    give_back(&r->buffers[i]);
 }
 
 /* Largest difference of buffer b to the oracle's, which is NaN only where x must be. */
@@ -81,12 +97,15 @@ static int bad; /* complaints about the op */
     }                                                                                              \
   } while (0)
 
+static int turn;
 static struct op_run start(lrl_status (*op)(struct op_run *), struct lrl_ctx *ctx,
                            const struct op_run *like) {
   struct op_run r = *like;
   r.ctx = ctx;
   r.dtype = ctx == &ref ? LRL_F32 : like->values;
   omp_set_num_threads(ctx->n_threads);
+  if (simulated)
+    sim_order(&sim, turn++);
   const bool ok = op(&r) == LRL_OK;
   EXPECT(ok, ctx->backend->name, &r, "%s", lrl_last_error());
   lrl_error_clear();
@@ -109,7 +128,7 @@ static void draw(lrl_status (*op)(struct op_run *), const struct op_run *like, s
     }
   for (int i = 0; i < N_INSTRUCTION_SETS; i++) {
     const char *isa;
-    if (instruction_set(i, &isa) == NULL)
+    if (under_test(i, &isa) == NULL)
       continue;
     struct op_run one = start(op, &cpu[i][0], like), two = start(op, &cpu[i][1], like),
                   again = start(op, &cpu[i][1], like);
@@ -140,7 +159,7 @@ static void compare(lrl_status (*op)(struct op_run *), lrl_dtype type, const int
   static struct measured m;
   memset(&m, 0, sizeof m);
   struct op_run like = {.ref = &ref, .values = type, .n = shape[0], .w = shape[1]};
-  for (int i = 0; i < (like.n * like.w < 256 ? 8 : 1); i++) {
+  for (int i = 0; i < (like.n * like.w < 256 ? (simulated ? 2 : 8) : 1); i++) {
     like.seed = seed + 16 * (uint64_t)i;
     draw(op, &like, &m);
   }
@@ -149,7 +168,7 @@ static void compare(lrl_status (*op)(struct op_run *), lrl_dtype type, const int
     for (int b = 0; b < plain.n_buffers; b++) {
       const char *isa = "";
       const double most = allowed(plain.buffers[b].dtype, m.naive[b], m.size[b]);
-      (void)instruction_set(i, &isa);
+      (void)under_test(i, &isa);
       EXPECT(isfinite(most) && m.error[i][b] <= most, isa, &plain,
              "operand %d is off by %.3g, allowed %.3g", b, m.error[i][b], most);
     }
@@ -158,9 +177,16 @@ static void compare(lrl_status (*op)(struct op_run *), lrl_dtype type, const int
 
 static void test(lrl_status (*op)(struct op_run *)) {
   bad = 0;
-  for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+  const size_t n = sizeof shapes / sizeof *shapes - (simulated ? 1 : 0);
+  for (size_t s = 0; s < n; s++) {
     compare(op, LRL_F32, shapes[s]);
     compare(op, LRL_BF16, shapes[s]);
+  }
+  const char *found = "";
+  if (simulated && sim.reports(&found) > 0) {
+    printf("the simulator reports: %s\n", found);
+    sim.reset();
+    bad++;
   }
   assert_int_equal(bad, 0);
 }
@@ -172,6 +198,10 @@ static void test(lrl_status (*op)(struct op_run *)) {
   }
 LRL_OPS(TEST)
 
+static lrl_status start_context(struct lrl_ctx *ctx, int i, int n_threads) {
+  return device != NULL ? lrl_ctx_init(ctx, device, n_threads)
+                        : instruction_set_init(ctx, i, n_threads);
+}
 static int open_contexts(void **state) {
   (void)state;
   if (lrl_ctx_init(&ref, "ref", 2) != LRL_OK || lrl_ctx_init(&naive, "ref", 2) != LRL_OK)
@@ -179,10 +209,11 @@ static int open_contexts(void **state) {
   naive.backend = &naive_backend;
   for (int i = 0; i < N_INSTRUCTION_SETS; i++) {
     const char *isa;
-    if (instruction_set(i, &isa) == NULL)
-      printf("SKIP: this machine has no %s\n", isa);
-    else if (instruction_set_init(&cpu[i][0], i, 1) != LRL_OK ||
-             instruction_set_init(&cpu[i][1], i, 2) != LRL_OK)
+    if (under_test(i, &isa) == NULL) {
+      if (device == NULL)
+        printf("SKIP: this machine has no %s\n", isa);
+    } else if (start_context(&cpu[i][0], i, 1) != LRL_OK ||
+               start_context(&cpu[i][1], i, 2) != LRL_OK)
       return -1;
   }
   return 0;
@@ -190,17 +221,27 @@ static int open_contexts(void **state) {
 static int close_contexts(void **state) {
   (void)state;
   for (int i = 0; i < N_INSTRUCTION_SETS; i++)
-    for (int t = 0; t < 2; t++)
+    for (int t = 0; t < 2 && cpu[i][t].backend != NULL; t++)
       lrl_ctx_free(&cpu[i][t]);
   lrl_ctx_free(&naive);
   lrl_ctx_free(&ref);
   return 0;
 }
 
-/* test_ops [seed] */
+/* test_ops [seed], or test_ops DEVICE [pattern of tests] */
 int main(int argc, char **argv) {
-  if (argc > 1)
+  const char *name;
+  if (argc > 1 && (argv[1][0] < '0' || argv[1][0] > '9'))
+    device = argv[1];
+  else if (argc > 1)
     seed = strtoull(argv[1], NULL, 10);
+  if (device != NULL && under_test(0, &name) == NULL) {
+    printf("SKIP: %s\n", lrl_last_error());
+    return 0;
+  }
+  simulated = device != NULL && strcmp(device, "sim") == 0 && sim_device_open(&sim);
+  if (argc > 2)
+    cmocka_set_test_filter(argv[2]);
   printf("seed %llu\n", (unsigned long long)seed);
 #define ROW(op) cmocka_unit_test(test_##op),
   const struct CMUnitTest tests[] = {LRL_OPS(ROW)};

@@ -1,0 +1,169 @@
+/* The cuda backend's table, contexts and memory. */
+#include "kernels/cuda/host.cuh"
+
+#include <stdlib.h>
+
+lrl_status cuda_blas_create(cuda_state *s);
+void cuda_blas_destroy(cuda_state *s);
+
+lrl_status cuda_status(cudaError_t e, const char *call) {
+  if (e == cudaSuccess)
+    return LRL_OK;
+  return LRL_FAIL(LRL_ERR_LIB, "CUDA: %s in %.60s", cudaGetErrorString(e), call);
+}
+
+/* ---- memory that host and device share ---- */
+
+struct range {
+  char *begin;
+  size_t bytes;
+};
+static std::vector<range> reserved;
+
+/* Managed memory gets its pages when they are touched; a device grants about what the machine has.
+ */
+static void *reserve(size_t *bytes) {
+  void *p = NULL;
+  for (;;) {
+    if (cudaMallocManaged(&p, *bytes, cudaMemAttachGlobal) == cudaSuccess) {
+      reserved.push_back({static_cast<char *>(p), *bytes});
+      return p;
+    }
+    (void)cudaGetLastError();
+    if (*bytes < (size_t)128 << 20)
+      return NULL;
+    *bytes /= 2;
+  }
+}
+static void release(void *p, size_t) {
+  for (size_t i = 0; i < reserved.size(); i++)
+    if (reserved[i].begin == p) {
+      reserved.erase(reserved.begin() + (long)i);
+      cudaFree(p);
+      return;
+    }
+}
+static const struct lrl_arena_source memory = {reserve, release};
+
+static bool reachable(const void *p) {
+  const char *c = static_cast<const char *>(p);
+  for (const range &r : reserved)
+    if (c >= r.begin && c < r.begin + r.bytes)
+      return true;
+  struct cudaPointerAttributes a;
+  const bool known = cudaPointerGetAttributes(&a, p) == cudaSuccess;
+  (void)cudaGetLastError();
+  return known && (a.type == cudaMemoryTypeDevice || a.type == cudaMemoryTypeManaged);
+}
+
+void *cuda_op::stage(const void *p, size_t bytes, bool read, bool write) {
+  if (p == NULL || bytes == 0 || reachable(p))
+    return const_cast<void *>(p);
+  char *s = scratch<char>((int64_t)bytes);
+  if (s == NULL)
+    return NULL;
+  if (read)
+    memcpy(s, p, bytes);
+  if (write)
+    back_.push_back({const_cast<void *>(p), s, bytes});
+  return s;
+}
+lrl_status cuda_op::done() {
+  lrl_status s = status_;
+  if (s == LRL_OK)
+    s = cuda_status(cudaGetLastError(), "a launch");
+  const lrl_status waited = cuda_status(cudaStreamSynchronize(stream), "waiting for an op");
+  s = s == LRL_OK ? waited : s;
+  for (const back &b : back_)
+    if (s == LRL_OK)
+      memcpy(b.to, b.from, b.bytes);
+  return s; /* the wrapper of kernels/check.c empties the scratch arena */
+}
+
+cuda_layout layout_on_device(cuda_op &op, const struct lrl_layout *l) {
+  const int64_t n = l->n_seqs;
+  int32_t *copy = op.scratch<int32_t>(3 * n);
+  for (int64_t s = 0; s < n && copy != NULL; s++) {
+    copy[s] = l->start[s];
+    copy[n + s] = l->length[s];
+    copy[2 * n + s] = l->parent != NULL ? l->parent[s] : -1;
+  }
+  return {l->n_tokens, n, copy, copy + n, copy + 2 * n};
+}
+
+cuda_groups group_by_id(cuda_op &op, const int32_t *ids, int64_t n, int64_t n_ids, int32_t skip) {
+  int32_t *order = op.scratch<int32_t>(n), *begin = op.scratch<int32_t>(n + 1);
+  if (op.failed())
+    return {0, NULL, NULL};
+  /* Stable sort by 11 bits at a time. */
+  std::vector<int32_t> from, to;
+  for (int64_t i = 0; i < n; i++)
+    if (ids[i] >= 0 && ids[i] < n_ids && ids[i] != skip)
+      from.push_back((int32_t)i);
+  to.resize(from.size());
+  for (int shift = 0; shift < 31 && n_ids >> shift > 0; shift += 11) {
+    std::vector<int32_t> at(2049, 0);
+    for (int32_t i : from)
+      at[(size_t)(ids[i] >> shift & 2047) + 1]++;
+    for (int k = 0; k < 2048; k++)
+      at[(size_t)k + 1] += at[(size_t)k];
+    for (int32_t i : from)
+      to[(size_t)at[(size_t)(ids[i] >> shift & 2047)]++] = i;
+    from.swap(to);
+  }
+  int64_t groups = 0;
+  for (size_t k = 0; k < from.size(); k++) {
+    order[k] = from[k];
+    if (k == 0 || ids[from[k]] != ids[from[k - 1]])
+      begin[groups++] = (int32_t)k;
+  }
+  begin[groups] = (int32_t)from.size();
+  return {groups, begin, order};
+}
+
+/* ---- contexts ---- */
+
+static lrl_status create(struct lrl_ctx *ctx) {
+  cuda_state *s = static_cast<cuda_state *>(calloc(1, sizeof *s));
+  int n = 0, shared = 0;
+  if (s == NULL)
+    return LRL_FAIL(LRL_ERR_MEMORY, "no memory for a context");
+  ctx->state = s;
+  LRL_CUDA(cudaGetDeviceCount(&n));
+  if (n < 1)
+    return LRL_FAIL(LRL_ERR_LIB, "device 'cuda': the driver sees no GPU");
+  LRL_CUDA(cudaSetDevice(0));
+  LRL_CUDA(cudaStreamCreateWithFlags(&s->stream, cudaStreamNonBlocking));
+  LRL_CUDA(cudaDeviceGetAttribute(&s->n_sm, cudaDevAttrMultiProcessorCount, 0));
+  LRL_CUDA(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0));
+  s->max_shared = (size_t)shared;
+  return cuda_blas_create(s);
+}
+static void destroy(struct lrl_ctx *ctx) {
+  cuda_state *s = static_cast<cuda_state *>(ctx->state);
+  if (s == NULL)
+    return;
+  if (s->stream != NULL) {
+    cudaStreamSynchronize(s->stream);
+    cuda_blas_destroy(s);
+    cudaStreamDestroy(s->stream);
+  }
+  free(s);
+  ctx->state = NULL;
+}
+
+static const struct lrl_backend *table() {
+  static struct lrl_backend t;
+  t.name = LRL_CUDA_NAME;
+  t.memory = &memory;
+  t.create = create;
+  t.destroy = destroy;
+#define ENTRY(op) t.op = cuda_##op;
+  LRL_OPS(ENTRY)
+#undef ENTRY
+  return &t;
+}
+extern "C" __attribute__((visibility("default"))) const struct lrl_backend *
+lrl_backend_open(int abi) {
+  return abi == LRL_BACKEND_ABI ? table() : NULL;
+}

@@ -1,0 +1,113 @@
+/* What ops of the cuda backend share on the host. An op is complete when it returns: the host reads
+ * and writes the same memory. Operands the device cannot reach are copied through the scratch
+ * arena.
+ */
+#ifndef LRL_CUDA_HOST_CUH
+#define LRL_CUDA_HOST_CUH
+#include <cuda_bf16.h>
+#include <cuda_runtime.h>
+#include <string.h>
+#include <vector>
+
+#include "kernels/backend.h"
+
+#define LRL_CUDA_DECLARE(op)                                                                       \
+  __attribute__((weak)) lrl_status cuda_##op(struct lrl_ctx *ctx, const struct lrl_##op##_args *a);
+LRL_OPS(LRL_CUDA_DECLARE)
+#undef LRL_CUDA_DECLARE
+
+#define LRL_CUDA(call) LRL_TRY(cuda_status(call, #call))
+lrl_status cuda_status(cudaError_t e, const char *call);
+
+/* Of a context. */
+struct cuda_state {
+  cudaStream_t stream;
+  int n_sm;
+  size_t max_shared; /* bytes of dynamic shared memory a block may ask for */
+  void *blas;        /* kernels/cuda/gemm.cu */
+};
+
+/* One call of an op. */
+class cuda_op {
+  struct back {
+    void *to;
+    const void *from;
+    size_t bytes;
+  };
+  std::vector<back> back_;
+  lrl_status status_ = LRL_OK;
+  void *stage(const void *p, size_t bytes, bool read, bool write);
+
+public:
+  struct lrl_ctx *const ctx;
+  cuda_state *const state;
+  const cudaStream_t stream;
+  explicit cuda_op(struct lrl_ctx *c)
+      : ctx(c), state(static_cast<cuda_state *>(c->state)), stream(state->stream) {}
+  /* Where the device finds n elements; NULL stays NULL. */
+  template <class T> const T *in(const T *p, int64_t n) {
+    return static_cast<const T *>(stage(p, (size_t)n * sizeof(T), true, false));
+  }
+  template <class T> T *out(T *p, int64_t n) {
+    return static_cast<T *>(stage(p, (size_t)n * sizeof(T), false, true));
+  }
+  template <class T> T *inout(T *p, int64_t n) {
+    return static_cast<T *>(stage(p, (size_t)n * sizeof(T), true, true));
+  }
+  template <class T, class P> const T *in_as(P *p, int64_t n) {
+    return in(static_cast<const T *>(p), n);
+  }
+  template <class T> T *out_as(void *p, int64_t n) { return out(static_cast<T *>(p), n); }
+  template <class T> T *inout_as(void *p, int64_t n) { return inout(static_cast<T *>(p), n); }
+  template <class T> T *scratch(int64_t n) {
+    void *p = lrl_arena_alloc(&ctx->scratch, (size_t)n * sizeof(T));
+    if (p == NULL)
+      status_ = LRL_ERR_MEMORY;
+    return static_cast<T *>(p);
+  }
+  bool failed() const { return status_ != LRL_OK; }
+  /* Waits for the kernels, copies results back, frees the scratch. The op's result. */
+  lrl_status done();
+};
+
+/* Pointers a vector load of 16 bytes may use. */
+template <class... P> inline bool aligned16(const P *...p) {
+  return (((uintptr_t)p % 16 == 0) && ...);
+}
+/* A launch. The arguments of a failed op are not there. */
+#define LRL_LAUNCH(op, kernel, grid, block, shared, ...)                                           \
+  do {                                                                                             \
+    if (!(op).failed())                                                                            \
+      kernel<<<(grid), (block), (shared), (op).stream>>>(__VA_ARGS__);                             \
+  } while (0)
+/* Calls f(T()) with T float or bf16. */
+template <class F> inline void by_dtype(lrl_dtype t, F f) {
+  if (t == LRL_BF16)
+    f(__nv_bfloat16());
+  else
+    f(0.0f);
+}
+inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+/* Blocks of a loop over n items that each block takes `step` apart: some waves of the device. */
+inline unsigned grid_for(const cuda_op &op, int64_t n, int per_sm) {
+  const int64_t most = (int64_t)op.state->n_sm * per_sm;
+  return (unsigned)(n < 1 ? 1 : n < most ? n : most);
+}
+
+/* A layout's arrays on the device; parent is never NULL there. */
+struct cuda_layout {
+  int64_t n_tokens, n_seqs;
+  const int32_t *start, *length, *parent;
+};
+cuda_layout layout_on_device(cuda_op &op, const struct lrl_layout *l);
+
+/* Rows grouped by where they go: of n ids those in [0, n_ids) except `skip`, in ascending order of
+ * id and, within an id, of position. Group g is order[begin[g] .. begin[g + 1]) and goes to
+ * ids[order[.]].
+ */
+struct cuda_groups {
+  int64_t n_groups;
+  const int32_t *begin, *order;
+};
+cuda_groups group_by_id(cuda_op &op, const int32_t *ids, int64_t n, int64_t n_ids, int32_t skip);
+#endif

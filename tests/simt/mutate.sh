@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Proves the checks: takes one barrier, wait, fence or synchronisation at a time out of the cuda backend,
+# runs the op tests on the traced simulator, and prints whether that was noticed. Needs a built tree in
+# build/. Usage: tests/simt/mutate.sh [FILE ...] (default: all of kernels/cuda that hold one)
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+export SIMT_BUILD=$PWD/build/tests/simt LAUREL_BACKENDS=$scratch OMP_THREAD_LIMIT=1
+pattern='__syncthreads\(\)|__syncwarp\(\)|cp_async_wait<|cp_async_commit\(\);|cudaStreamSynchronize'
+[ $# -gt 0 ] || mapfile -t files < <(grep -lE "$pattern" kernels/cuda/*.cu kernels/cuda/*.cuh)
+[ $# -eq 0 ] || files=("$@")
+caught=0 missed=0
+# Sources whose tests show a change of a header.
+users() { case $1 in */mma.cuh) echo flash ;; */device.cuh) echo rms_norm softmax ;; *) basename "${1%.*}" ;; esac; }
+for file in "${files[@]}"; do
+  for line in $(grep -nE "$pattern" "$file" | grep -v 'inline void' | cut -d: -f1); do
+    rm -rf "$scratch/kernels" "$scratch"/*.o
+    mkdir -p "$scratch/kernels/cuda"
+    sed -E "${line}s/(__syncthreads\(\)|__syncwarp\(\)|cp_async_wait<[^>]*>\(\)|cp_async_commit\(\));/;/; ${line}s/cudaStreamSynchronize\(stream\)/cudaSuccess/" \
+      "$file" >"$scratch/$file"
+    cmp -s "$file" "$scratch/$file" && continue
+    objects=()
+    for object in build/tests/simt/cuda_trace/*.o; do
+      name=$(basename "$object" .o)
+      if [[ " $(users "$file") " == *" $name "* ]]; then
+        source=kernels/cuda/$name.cu
+        [ ! -e "$scratch/$source" ] || source=$scratch/$source
+        tests/simt/simt-nvcc --trace -I "$scratch" -I . -fvisibility=hidden -DLRL_CUDA_NAME='"sim"' \
+          -D_GNU_SOURCE -w -c "$source" -o "$scratch/$name.o" || exit 1
+        object=$scratch/$name.o
+      fi
+      objects+=("$object")
+    done
+    g++ -shared -o "$scratch/liblaurel_sim.so" "${objects[@]}" -Wl,-Bsymbolic -Wl,--whole-archive \
+      build/tests/simt/libsimt_trace.a -Wl,--no-whole-archive -ldl
+    if timeout 300 build/tests/test_ops sim >"$scratch/log" 2>&1 &&
+      timeout 300 build/tests/test_device_attention sim >>"$scratch/log" 2>&1; then
+      missed=$((missed + 1))
+      echo "NOT CAUGHT $file:$line: $(sed -n "${line}p" "$file" | sed 's/^ *//')"
+    else
+      caught=$((caught + 1))
+      echo "caught     $file:$line: $(grep -m1 -oE 'SIMT: .*' "$scratch/log" | cut -c1-120)"
+    fi
+  done
+done
+echo "$caught caught, $missed not caught"
+[ $missed -eq 0 ]

@@ -1,0 +1,48 @@
+/* The simulator behind device=sim, for tests that choose in which order its threads run and ask
+ * what it found. Its library is already loaded; tests/simt/simt.h says what the functions do. */
+#ifndef LRL_TESTS_SIM_DEVICE_H
+#define LRL_TESTS_SIM_DEVICE_H
+#include "tests/simt/simt.h"
+
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct sim_device {
+  void (*configure)(const struct simt_settings *);
+  int (*reports)(const char **);
+  void (*reset)(void);
+  void (*counters)(const char *, struct simt_counters *);
+  int (*traced)(void);
+};
+
+static inline void sim_symbol(void *library, const char *name, void *function) {
+  void *symbol = dlsym(library, name);
+  memcpy(function, &symbol, sizeof symbol);
+}
+/* False: the library in $LAUREL_BACKENDS is not loaded, so the device is not `sim`. */
+static inline bool sim_device_open(struct sim_device *d) {
+  char path[512];
+  const char *folder = getenv("LAUREL_BACKENDS");
+  snprintf(path, sizeof path, "%s/liblaurel_sim.so", folder != NULL ? folder : ".");
+  void *library = dlopen(path, RTLD_NOW | RTLD_NOLOAD);
+  if (library == NULL)
+    return false;
+  sim_symbol(library, "simt_configure", &d->configure);
+  sim_symbol(library, "simt_reports", &d->reports);
+  sim_symbol(library, "simt_reset", &d->reset);
+  sim_symbol(library, "simt_get_counters", &d->counters);
+  sim_symbol(library, "simt_is_traced", &d->traced);
+  return true;
+}
+/* Run number i: threads ascending, descending, at random; operations of streams lazy or shuffled.
+ */
+static inline void sim_order(const struct sim_device *d, int i) {
+  struct simt_settings s = {.order = (enum simt_order)(i % 3),
+                            .streams = i % 2 == 0 ? SIMT_LAZY : SIMT_SHUFFLED,
+                            .seed = (unsigned)i + 1,
+                            .strict = 1};
+  d->configure(&s);
+}
+#endif
