@@ -1,0 +1,77 @@
+/* A reward trainer on the device that the first argument names follows the cpu's losses step by
+ * step, as far as rounding lets it; on the simulator in three orders of threads and streams,
+ * without a report. */
+#include "run_fixture.h"
+
+#include "kernels/backend.h"
+
+static const char *device = "ref";
+
+static void expect_close(const char *a, const char *b) {
+  int n_a, n_b;
+  double *x = losses(a, &n_a), *y = losses(b, &n_b);
+  assert_int_equal(n_a, n_b);
+  assert_true(n_a >= 2);
+  for (int i = 0; i < n_a; i++)
+    if (!(fabs(x[i] - y[i]) <= 2e-4 * fabs(x[i])))
+      fail_msg("%s against %s, line %d: %.9g, %.9g", a, b, i + 1, x[i], y[i]);
+  free(x);
+  free(y);
+}
+
+static void expect_no_report(void) {
+  char *log = slurp("log", NULL);
+  if (strstr(log, "SIMT:") != NULL)
+    fail_msg("the simulator reports: %s", strstr(log, "SIMT:"));
+  free(log);
+}
+
+static void test_losses(void **state) {
+  (void)state;
+  char option[64], name[32], metrics[64];
+  snprintf(option, sizeof option, "train.device=%s", device);
+#define SHORT "train.max_steps=2", "train.batch_size=2", "train.eval_steps=0", "train.save_steps=0"
+  run("cpu", 1, (const char *const[]){SHORT, NULL}, 0);
+  for (int i = 0; i < 3;
+       i++) { /* threads and streams: ascending and eager, descending and lazy, random */
+    char order[2] = {(char)('0' + i), '\0'};
+    setenv("SIMT_ORDER", order, 1);
+    setenv("SIMT_STREAMS", order, 1);
+    snprintf(name, sizeof name, "device%d", i);
+    snprintf(metrics, sizeof metrics, "%s/metrics.jsonl", name);
+    run(name, 1, (const char *const[]){SHORT, option, NULL}, 0);
+    expect_close("cpu", name);
+    expect_same_text("device0/metrics.jsonl", metrics);
+    expect_no_report();
+  }
+  if (have_mpirun()) {
+    run("device_np2", 2, (const char *const[]){SHORT, option, NULL}, 0);
+    expect_close("cpu", "device_np2");
+    expect_no_report();
+  }
+}
+
+/* Without the library, and without a driver, a run ends with one sentence. */
+static void test_refusals(void **state) {
+  (void)state;
+  const char *folder = getenv("LAUREL_BACKENDS");
+  char kept[512];
+  snprintf(kept, sizeof kept, "%s", folder != NULL ? folder : "");
+  setenv("LAUREL_BACKENDS", "/nonexistent", 1);
+  run("none", 1, (const char *const[]){SHORT, "train.device=sim", NULL}, 1);
+  expect_log("this build has no liblaurel_sim.so");
+  folder != NULL ? setenv("LAUREL_BACKENDS", kept, 1) : unsetenv("LAUREL_BACKENDS");
+}
+
+int main(int argc, char **argv) {
+  struct lrl_ctx ctx;
+  device = argc > 1 ? argv[1] : device;
+  if (lrl_ctx_init(&ctx, device, 1) != LRL_OK) {
+    printf("SKIP: %s\n", lrl_last_error());
+    return 0;
+  }
+  lrl_ctx_free(&ctx);
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_losses),
+                                     cmocka_unit_test(test_refusals)};
+  return cmocka_run_group_tests(tests, make_files, remove_files);
+}
