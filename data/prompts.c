@@ -144,7 +144,9 @@ static lrl_status encode(const struct lrl_prompts *p, struct entry *e) {
   if (p->o.raw) {
     const char *text = e->messages[e->p.n_messages - 1].content;
     e->p.n_images = 0;
-    LRL_TRY(lrl_tokenizer_encode(p->o.tokenizer, text, (int64_t)strlen(text), true, &e->ids));
+    const int64_t n =
+        text != NULL ? (int64_t)strlen(text) : 0; /* readers leave none without text */
+    LRL_TRY(lrl_tokenizer_encode(p->o.tokenizer, text, n, true, &e->ids));
   } else {
     LRL_TRY(encode_chat(p, e));
   }

@@ -156,7 +156,7 @@ static lrl_status curve(const struct curve_options *o, const char *path) {
   LRL_TRY_GOTO(lrl_rows_read(path, on_row, &all));
   if (all.n_aside > 0)
     fprintf(stderr, "laurel bon-curve: %lld of %lld rows have no scored answers\n",
-            (long long)all.n_aside, (long long)(all.n + all.n_aside));
+            (long long)all.n_aside, (long long)all.n + (long long)all.n_aside);
   if (all.n == 0)
     LRL_TRY_GOTO(LRL_FAIL(LRL_ERR_FORMAT,
                           "%s has no row with scored answers; write it with laurel generate "

@@ -35,7 +35,7 @@ lrl_status lrl_mapped_file_open(const char *path, struct lrl_mapped_file *out) {
 
 void lrl_mapped_file_close(struct lrl_mapped_file *f) {
   if (f->data != NULL)
-    munmap((void *)(uintptr_t)f->data, f->n);
+    munmap(f->data, f->n);
   *f = (struct lrl_mapped_file){0};
 }
 
@@ -43,5 +43,5 @@ void lrl_mapped_file_drop(const struct lrl_mapped_file *f, size_t at, size_t n) 
   const size_t page = (size_t)sysconf(_SC_PAGESIZE);
   const size_t first = at / page * page, end = at + n < f->n ? at + n : f->n;
   if (first < end)
-    madvise((void *)(uintptr_t)(f->data + first), end - first, MADV_DONTNEED);
+    madvise(f->data + first, end - first, MADV_DONTNEED);
 }

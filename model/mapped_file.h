@@ -9,7 +9,7 @@ extern "C" {
 #endif
 
 struct lrl_mapped_file {
-  const unsigned char *data; /* NULL when n is 0 */
+  unsigned char *data; /* read only; NULL when n is 0 */
   size_t n;
 };
 /* LRL_ERR_IO names the path. */
