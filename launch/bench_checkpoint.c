@@ -91,7 +91,8 @@ static lrl_status turns(struct checkpoint_bench *b, double *seconds[3]) {
   return s;
 }
 
-static lrl_status run(struct checkpoint_bench *b) {
+static lrl_status run(void *state) {
+  struct checkpoint_bench *b = state;
   LRL_TRY(lrl_arena_init(&b->arena, "weights", (size_t)8 << 30));
   for (int64_t at = 0; at < b->cfg.megabytes; at += 16) {
     char name[32];
@@ -120,19 +121,14 @@ static lrl_status run(struct checkpoint_bench *b) {
   return s;
 }
 
-int lrl_bench_checkpoint(int argc, char **argv) {
-  if (lrl_bench_help("checkpoint", &table, argc, argv))
-    return 0;
-  struct checkpoint_bench *b = calloc(1, sizeof *b);
-  if (b == NULL)
-    return 1;
-  lrl_status s = lrl_bench_options(&table, &b->cfg, argc, argv);
-  if (s == LRL_OK)
-    s = run(b);
-  if (s != LRL_OK)
-    fprintf(stderr, "laurel bench checkpoint: %s\n", lrl_last_error());
+static void clear(void *state) {
+  struct checkpoint_bench *b = state;
   lrl_param_set_free(&b->params);
   lrl_arena_free(&b->arena);
-  free(b);
-  return s == LRL_OK ? 0 : 1;
+}
+
+int lrl_bench_checkpoint(int argc, char **argv) {
+  static const struct lrl_bench_part part = {"checkpoint", &table, sizeof(struct checkpoint_bench),
+                                             run, clear};
+  return lrl_bench_part_main(&part, argc, argv);
 }

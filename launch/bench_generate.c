@@ -149,7 +149,8 @@ static lrl_status measure(struct generate_bench *b, int64_t batch) {
   return s;
 }
 
-static lrl_status run(struct generate_bench *b) {
+static lrl_status run(void *state) {
+  struct generate_bench *b = state;
   LRL_TRY(setup(b));
   for (int i = 0; i < 3; i++)
     LRL_TRY(lrl_bench_probe_memory(&b->peaks, b->ctx.n_threads, &b->steps, (size_t)512 << 20));
@@ -164,23 +165,18 @@ static lrl_status run(struct generate_bench *b) {
   return measure(b, 32);
 }
 
-int lrl_bench_generate(int argc, char **argv) {
-  if (lrl_bench_help("generate", &table, argc, argv))
-    return 0;
-  struct generate_bench *b = calloc(1, sizeof *b);
-  if (b == NULL)
-    return 1;
-  lrl_status s = lrl_bench_options(&table, &b->cfg, argc, argv);
-  if (s == LRL_OK)
-    s = run(b);
-  if (s != LRL_OK)
-    fprintf(stderr, "laurel bench generate: %s\n", lrl_last_error());
+static void clear(void *state) {
+  struct generate_bench *b = state;
   lrl_decoder_free(&b->decoder);
   lrl_param_set_free(&b->params);
   lrl_arena_free(&b->weights);
   lrl_arena_free(&b->steps);
   if (b->ctx.backend != NULL)
     lrl_ctx_free(&b->ctx);
-  free(b);
-  return s == LRL_OK ? 0 : 1;
+}
+
+int lrl_bench_generate(int argc, char **argv) {
+  static const struct lrl_bench_part part = {"generate", &table, sizeof(struct generate_bench), run,
+                                             clear};
+  return lrl_bench_part_main(&part, argc, argv);
 }

@@ -89,7 +89,8 @@ static lrl_status measure(struct ops_bench *b, const struct lrl_bench_row *row, 
   return LRL_OK;
 }
 
-static lrl_status run(struct ops_bench *b) {
+static lrl_status run(void *state) {
+  struct ops_bench *b = state;
   LRL_TRY(lrl_ctx_init(&b->ctx, "cpu", (int)b->cfg.threads));
   LRL_TRY(lrl_arena_init(&b->memory, "operands", (size_t)64 << 30));
   for (int i = 0; i < 5; i++) {
@@ -123,20 +124,14 @@ static lrl_status run(struct ops_bench *b) {
   return LRL_OK;
 }
 
-int lrl_bench_ops(int argc, char **argv) {
-  if (lrl_bench_help("ops", &table, argc, argv))
-    return 0;
-  struct ops_bench *b = calloc(1, sizeof *b);
-  if (b == NULL)
-    return 1;
-  lrl_status s = lrl_bench_options(&table, &b->cfg, argc, argv);
-  if (s == LRL_OK)
-    s = run(b);
-  if (s != LRL_OK)
-    fprintf(stderr, "laurel bench ops: %s\n", lrl_last_error());
+static void clear(void *state) {
+  struct ops_bench *b = state;
   lrl_arena_free(&b->memory);
   if (b->ctx.backend != NULL)
     lrl_ctx_free(&b->ctx);
-  free(b);
-  return s == LRL_OK ? 0 : 1;
+}
+
+int lrl_bench_ops(int argc, char **argv) {
+  static const struct lrl_bench_part part = {"ops", &table, sizeof(struct ops_bench), run, clear};
+  return lrl_bench_part_main(&part, argc, argv);
 }

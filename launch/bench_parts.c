@@ -3,6 +3,7 @@
 #include "kernels/cpu_peak.h"
 
 #include <omp.h>
+#include <stdlib.h>
 #include <string.h>
 
 bool lrl_bench_help(const char *part, const struct lrl_option_table *table, int argc, char **argv) {
@@ -19,6 +20,22 @@ lrl_status lrl_bench_options(const struct lrl_option_table *table, void *out, in
   for (int i = 0; i < argc; i++)
     LRL_TRY(lrl_config_override(table, out, argv[i]));
   return LRL_OK;
+}
+
+int lrl_bench_part_main(const struct lrl_bench_part *p, int argc, char **argv) {
+  if (lrl_bench_help(p->name, p->table, argc, argv))
+    return 0;
+  void *state = calloc(1, p->size);
+  if (state == NULL)
+    return 1;
+  lrl_status s = lrl_bench_options(p->table, state, argc, argv);
+  if (s == LRL_OK)
+    s = p->run(state);
+  if (s != LRL_OK)
+    fprintf(stderr, "laurel bench %s: %s\n", p->name, lrl_last_error());
+  p->clear(state);
+  free(state);
+  return s == LRL_OK ? 0 : 1;
 }
 
 int lrl_bench_by_value(const void *a, const void *b) {

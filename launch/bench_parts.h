@@ -12,6 +12,18 @@ int lrl_bench_comm(int argc, char **argv);
 int lrl_bench_checkpoint(int argc, char **argv);
 int lrl_bench_generate(int argc, char **argv);
 
+/* A part whose state is one zeroed struct of `size` bytes that begins with what the table
+ * describes. */
+struct lrl_bench_part {
+  const char *name;
+  const struct lrl_option_table *table;
+  size_t size;
+  lrl_status (*run)(void *state);
+  void (*clear)(void *state); /* also after a failure */
+};
+/* Help, options, run, a sentence when it fails: the exit status. */
+int lrl_bench_part_main(const struct lrl_bench_part *p, int argc, char **argv);
+
 /* Prints the keys when the arguments ask for them. */
 bool lrl_bench_help(const char *part, const struct lrl_option_table *table, int argc, char **argv);
 /* Fills out from the defaults and key=value arguments. */

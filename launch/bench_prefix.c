@@ -152,7 +152,8 @@ static lrl_status one_step(struct prefix_bench *b, int way, double *seconds, dou
   return LRL_OK;
 }
 
-static lrl_status run(struct prefix_bench *b) {
+static lrl_status run(void *state) {
+  struct prefix_bench *b = state;
   LRL_TRY(setup(b));
   const size_t n = (size_t)b->cfg.turns;
   double *all = calloc(2 * n, sizeof *all), *seconds[2] = {all, all + n}, loss[2], unused;
@@ -184,23 +185,18 @@ static lrl_status run(struct prefix_bench *b) {
   return s;
 }
 
-int lrl_bench_prefix(int argc, char **argv) {
-  if (lrl_bench_help("prefix", &table, argc, argv))
-    return 0;
-  struct prefix_bench *b = calloc(1, sizeof *b);
-  if (b == NULL)
-    return 1;
-  lrl_status s = lrl_bench_options(&table, &b->cfg, argc, argv);
-  if (s == LRL_OK)
-    s = run(b);
-  if (s != LRL_OK)
-    fprintf(stderr, "laurel bench prefix: %s\n", lrl_last_error());
+static void clear(void *state) {
+  struct prefix_bench *b = state;
   lrl_optimizer_destroy(&b->optimizer);
   lrl_vlm_free(&b->model);
   lrl_arena_free(&b->steps);
   lrl_arena_free(&b->state);
   if (b->ctx.backend != NULL)
     lrl_ctx_free(&b->ctx);
-  free(b);
-  return s == LRL_OK ? 0 : 1;
+}
+
+int lrl_bench_prefix(int argc, char **argv) {
+  static const struct lrl_bench_part part = {"prefix", &table, sizeof(struct prefix_bench), run,
+                                             clear};
+  return lrl_bench_part_main(&part, argc, argv);
 }

@@ -158,7 +158,8 @@ static void print(const struct bench *b, double *seconds, int64_t n, const doubl
          (double)b->steps.peak / (1 << 20));
 }
 
-static lrl_status run(struct bench *b) {
+static lrl_status run(void *state) {
+  struct bench *b = state;
   LRL_TRY(setup(b));
   printf("training step, %s: %lld layers x %lld, vocabulary %lld, %lld x %lld tokens\n",
          b->cfg.dtype == 0 ? "f32" : "bf16", (long long)b->cfg.layers, (long long)b->cfg.hidden,
@@ -188,17 +189,8 @@ static lrl_status run(struct bench *b) {
   return s;
 }
 
-int lrl_bench_step(int argc, char **argv) {
-  if (lrl_bench_help("step", &table, argc, argv))
-    return 0;
-  struct bench *b = calloc(1, sizeof *b);
-  if (b == NULL)
-    return 1;
-  lrl_status s = lrl_bench_options(&table, &b->cfg, argc, argv);
-  if (s == LRL_OK)
-    s = run(b);
-  if (s != LRL_OK)
-    fprintf(stderr, "laurel bench step: %s\n", lrl_last_error());
+static void clear(void *state) {
+  struct bench *b = state;
   lrl_optimizer_destroy(&b->optimizer);
   lrl_decoder_free(&b->decoder);
   lrl_param_set_free(&b->params);
@@ -206,6 +198,9 @@ int lrl_bench_step(int argc, char **argv) {
   lrl_arena_free(&b->steps);
   if (b->ctx.backend != NULL)
     lrl_ctx_free(&b->ctx);
-  free(b);
-  return s == LRL_OK ? 0 : 1;
+}
+
+int lrl_bench_step(int argc, char **argv) {
+  static const struct lrl_bench_part part = {"step", &table, sizeof(struct bench), run, clear};
+  return lrl_bench_part_main(&part, argc, argv);
 }
