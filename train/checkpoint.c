@@ -169,3 +169,13 @@ lrl_status lrl_checkpoint_get_blob(struct lrl_checkpoint *k, const char *name, v
   *n = (size_t)size;
   return s;
 }
+
+lrl_status lrl_checkpoint_get_tokenizer(struct lrl_checkpoint *k, struct lrl_tokenizer **out) {
+  void *bytes = NULL;
+  size_t n;
+  lrl_status s = lrl_checkpoint_get_blob(k, "tokenizer", &bytes, &n);
+  if (s == LRL_OK)
+    s = lrl_tokenizer_open_bytes(bytes, n, k->path, NULL, out);
+  free(bytes);
+  return s;
+}

@@ -14,6 +14,7 @@
  * LRL_ERR_SHAPE and LRL_ERR_FORMAT for tensors that do not fit the model. */
 #ifndef LRL_CHECKPOINT_H
 #define LRL_CHECKPOINT_H
+#include "data/tokenizer.h"
 #include "train/optimizer.h"
 
 struct lrl_checkpoint;
@@ -57,6 +58,9 @@ lrl_status lrl_checkpoint_has(struct lrl_checkpoint *k, const char *name, bool *
 lrl_status lrl_checkpoint_get_text(struct lrl_checkpoint *k, const char *name, char **text);
 lrl_status lrl_checkpoint_get_blob(struct lrl_checkpoint *k, const char *name, void **bytes,
                                    size_t *n);
+/* The tokenizer whose model file is the blob "tokenizer". Free with lrl_tokenizer_close. Errors as
+ * above and as lrl_tokenizer_open_bytes. */
+lrl_status lrl_checkpoint_get_tokenizer(struct lrl_checkpoint *k, struct lrl_tokenizer **out);
 /* Fills every tensor of the set, converting between f32 and bf16, and raises the units' versions.
  * A tensor that is missing (but for LoRA's, which keep their values), that the model does not have
  * or of another shape is an error that names it. After a failure the set's values are undefined.

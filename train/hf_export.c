@@ -64,16 +64,9 @@ static lrl_status read_model(struct lrl_hf_export *e, const struct lrl_model_opt
 }
 
 static lrl_status open_tokenizer(struct lrl_hf_export *e) {
-  void *bytes = NULL;
-  size_t n;
   bool has;
   LRL_TRY(lrl_checkpoint_has(e->checkpoint, "tokenizer", &has));
-  if (!has)
-    return LRL_OK;
-  LRL_TRY(lrl_checkpoint_get_blob(e->checkpoint, "tokenizer", &bytes, &n));
-  const lrl_status s = lrl_tokenizer_open_bytes(bytes, n, e->path, NULL, &e->tokenizer);
-  free(bytes);
-  return s;
+  return has ? lrl_checkpoint_get_tokenizer(e->checkpoint, &e->tokenizer) : LRL_OK;
 }
 
 /* With 15 digits, so that 0.1 stays 0.1, where that is exact. */

@@ -29,8 +29,6 @@ struct lrl_lm lrl_language_model_lm(struct lrl_vlm *m) {
 static lrl_status read_model(struct lrl_language_model *m, struct lrl_checkpoint *c,
                              const char *device, int threads) {
   char *kind = NULL, *config = NULL;
-  void *tokenizer = NULL;
-  size_t n_tokenizer;
   struct options o;
   struct lrl_vlm_config v;
   lrl_status status;
@@ -42,8 +40,7 @@ static lrl_status read_model(struct lrl_language_model *m, struct lrl_checkpoint
   LRL_TRY_GOTO(lrl_config_parse_text(&table, &o, config, m->path));
   m->options = o.model;
   m->data = o.data;
-  LRL_TRY_GOTO(lrl_checkpoint_get_blob(c, "tokenizer", &tokenizer, &n_tokenizer));
-  LRL_TRY_GOTO(lrl_tokenizer_open_bytes(tokenizer, n_tokenizer, m->path, NULL, &m->tokenizer));
+  LRL_TRY_GOTO(lrl_checkpoint_get_tokenizer(c, &m->tokenizer));
   LRL_TRY_GOTO(lrl_model_options_config(&m->options, lrl_tokenizer_info(m->tokenizer), &v));
   v.head = LRL_VLM_LANGUAGE;
   v.train_decoder = v.train_vision = v.train_projector = false;
@@ -55,7 +52,6 @@ static lrl_status read_model(struct lrl_language_model *m, struct lrl_checkpoint
 done:
   free(kind);
   free(config);
-  free(tokenizer);
   return status;
 }
 

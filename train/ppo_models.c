@@ -33,8 +33,6 @@ static void source_close(struct source *s) {
 /* Describes the checkpoint; weights come later. */
 static lrl_status source_open(struct source *s, const char *path) {
   char *kind = NULL, *config = NULL;
-  void *tokenizer = NULL;
-  size_t n;
   lrl_status status;
   *s = (struct source){.head = LRL_VLM_LANGUAGE};
   LRL_TRY_GOTO(lrl_checkpoint_find(path, s->path, sizeof s->path));
@@ -48,12 +46,10 @@ static lrl_status source_open(struct source *s, const char *path) {
   LRL_TRY_GOTO(lrl_checkpoint_get_text(s->c, "config", &config));
   lrl_config_defaults(&table, &s->o);
   LRL_TRY_GOTO(lrl_config_parse_text(&table, &s->o, config, s->path));
-  LRL_TRY_GOTO(lrl_checkpoint_get_blob(s->c, "tokenizer", &tokenizer, &n));
-  LRL_TRY_GOTO(lrl_tokenizer_open_bytes(tokenizer, n, s->path, NULL, &s->tokenizer));
+  LRL_TRY_GOTO(lrl_checkpoint_get_tokenizer(s->c, &s->tokenizer));
 done:
   free(kind);
   free(config);
-  free(tokenizer);
   return status;
 }
 

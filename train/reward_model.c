@@ -22,8 +22,6 @@ static lrl_status read_model(struct lrl_reward_model *m, struct lrl_checkpoint *
                              const char *device, int threads) {
   const struct lrl_option_table table = {lrl_reward_options, lrl_n_reward_options};
   char *kind = NULL, *config = NULL;
-  void *tokenizer = NULL;
-  size_t n_tokenizer;
   struct lrl_vlm_config v;
   lrl_status status;
   LRL_TRY_GOTO(lrl_checkpoint_get_text(c, "kind", &kind));
@@ -32,8 +30,7 @@ static lrl_status read_model(struct lrl_reward_model *m, struct lrl_checkpoint *
   LRL_TRY_GOTO(lrl_checkpoint_get_text(c, "config", &config));
   lrl_config_defaults(&table, &m->cfg);
   LRL_TRY_GOTO(lrl_config_parse_text(&table, &m->cfg, config, m->path));
-  LRL_TRY_GOTO(lrl_checkpoint_get_blob(c, "tokenizer", &tokenizer, &n_tokenizer));
-  LRL_TRY_GOTO(lrl_tokenizer_open_bytes(tokenizer, n_tokenizer, m->path, NULL, &m->tokenizer));
+  LRL_TRY_GOTO(lrl_checkpoint_get_tokenizer(c, &m->tokenizer));
   LRL_TRY_GOTO(
       lrl_model_options_config(&m->cfg.common.model, lrl_tokenizer_info(m->tokenizer), &v));
   v.train_decoder = v.train_vision = v.train_projector = false;
@@ -44,7 +41,6 @@ static lrl_status read_model(struct lrl_reward_model *m, struct lrl_checkpoint *
 done:
   free(kind);
   free(config);
-  free(tokenizer);
   return status;
 }
 

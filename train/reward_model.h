@@ -9,7 +9,6 @@
 struct lrl_reward_model {
   struct lrl_reward_config cfg; /* as it was trained; paths in it may no longer exist */
   char path[LRL_OPTION_TEXT + 96];
-  int64_t step; /* optimizer steps it was trained for */
   struct lrl_tokenizer *tokenizer;
   struct lrl_vlm model;
   struct lrl_ctx ctx;

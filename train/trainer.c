@@ -41,19 +41,14 @@ static lrl_status open_tokenizer(struct lrl_trainer *t) {
   const struct lrl_trainer_options *o = t->o;
   char path[LRL_OPTION_TEXT + 96];
   struct lrl_checkpoint *c;
-  void *bytes = NULL;
-  size_t n;
   if (o->tokenizer[0] != '\0')
     return lrl_tokenizer_open(o->tokenizer, &t->tokenizer);
   if (o->init_from[0] == '\0')
     return LRL_FAIL(LRL_ERR_ARG, "model.tokenizer names no SentencePiece model file");
   LRL_TRY(lrl_checkpoint_find(o->init_from, path, sizeof path));
   LRL_TRY(lrl_checkpoint_open(path, NULL, &c));
-  lrl_status s = lrl_checkpoint_get_blob(c, "tokenizer", &bytes, &n);
+  const lrl_status s = lrl_checkpoint_get_tokenizer(c, &t->tokenizer);
   lrl_checkpoint_close(c);
-  if (s == LRL_OK)
-    s = lrl_tokenizer_open_bytes(bytes, n, path, NULL, &t->tokenizer);
-  free(bytes);
   return s;
 }
 
