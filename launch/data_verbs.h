@@ -3,6 +3,7 @@
 #define LRL_DATA_VERBS_H
 #include "train/options.h"
 
-extern const struct lrl_option_table lrl_data_stories_table;
+extern const struct lrl_option_table lrl_data_synth_table, lrl_data_stories_table;
+lrl_status lrl_data_synth(int argc, char **argv);
 lrl_status lrl_data_stories(int argc, char **argv);
 #endif

@@ -20,17 +20,19 @@ static const int n_values[N_TRAITS] = {N_TOPICS, 2, 2, 3, 3, 2};
 struct style {
   int value[N_TRAITS];
   int word[4];
+  bool padded;
 };
 
 static struct style draw_style(struct lrl_synth_draw *d) {
-  struct style s;
+  struct style s = {0};
   for (int k = 0; k < N_TRAITS; k++)
     s.value[k] = lrl_synth_int(d, 0, n_values[k] - 1);
   lrl_synth_choose(d, N_WORDS, 4, s.word);
   return s;
 }
 
-/* "Today, the cat is old and quiet!" or "Today, cat: old, quiet, warm!" */
+/* "Today, the cat is old and quiet!" or "Today, cat: old, quiet, warm!"; padding breaks no rule but
+ * those about length. */
 static void write_reply(char *out, const struct style *s) {
   const char *topic = topics[s->value[TOPIC]], *w[4];
   char body[LRL_SYNTH_TEXT];
@@ -47,7 +49,9 @@ static void write_reply(char *out, const struct style *s) {
   else
     lrl_synth_print(body, "%s: very %s, rather %s, quite %s, not so %s", topic, w[0], w[1], w[2],
                     w[3]);
-  lrl_synth_print(out, "%s, %.200s%c", openers[s->value[OPENER]], body, ".!?"[s->value[ENDING]]);
+  lrl_synth_print(out, "%s, %.180s%s%c", openers[s->value[OPENER]], body,
+                  s->padded ? " and that is what one can say about it" : "",
+                  ".!?"[s->value[ENDING]]);
   if (s->value[CASE] == 1)
     for (char *p = out; *p != '\0'; p++)
       *p = (char)toupper((unsigned char)*p);
@@ -117,6 +121,8 @@ lrl_status lrl_synth_instruct(struct lrl_synth_draw *d, struct lrl_synth_item *i
   item->scene = item->twin = ((uint64_t)k << 24) + ((uint64_t)low << 16) +
                              ((uint64_t)(a + b) << 8) +
                              (k == TOPIC ? 0 : (uint64_t)right.value[TOPIC]);
+  right.padded = d->padded[0] && k != LENGTH;
+  wrong.padded = d->padded[1] && k != LENGTH;
   write_reply(item->chosen, &right);
   write_reply(item->rejected, &wrong);
   ask(item, k, right.value[k], topics[right.value[TOPIC]]);

@@ -26,11 +26,14 @@ struct lrl_synth_item {
   uint64_t scene, twin;
 };
 
-/* Source of an item's draws; unit as in canvas.h; easy: enum lrl_synth_level of synth.h. */
+/* Source of an item's draws; unit as in canvas.h; easy: enum lrl_synth_level of synth.h. padded:
+ * which of the right and the wrong reply get words that say nothing (verbose_bias of synth.h);
+ * domains whose questions are about form heed it themselves, the others' replies are padded for
+ * them. */
 struct lrl_synth_draw {
   struct lrl_rng rng;
   int32_t unit;
-  bool easy;
+  bool easy, padded[2];
 };
 
 typedef lrl_status lrl_synth_fn(struct lrl_synth_draw *d, struct lrl_synth_item *item);

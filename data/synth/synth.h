@@ -33,6 +33,9 @@ struct lrl_synth_world {
   uint64_t seed;
   int32_t unit; /* pixels, see canvas.h; 56 .. 1120 */
   enum lrl_synth_level level;
+  /* Share of the pairs whose right reply alone is padded with words that say nothing; of the others
+   * both replies are or neither is. What is right does not depend on it. 0: no reply is padded. */
+  double verbose_bias;
 };
 
 struct lrl_synth_options {

@@ -68,18 +68,43 @@ static void clear(struct lrl_synth_item *item) {
   item->scene = item->twin = 0;
 }
 
+/* Which replies are padded: by a stream of its own, so that the bias changes nothing else. */
+static void draw_padding(const struct lrl_synth_world *world, uint64_t stream,
+                         struct lrl_synth_draw *d) {
+  struct lrl_rng rng = lrl_rng_make(world->seed, LRL_RNG_SYNTH, stream | (uint64_t)1 << 46);
+  if (!(world->verbose_bias > 0))
+    return;
+  const bool longer = (double)lrl_rng_uniform(&rng) < world->verbose_bias;
+  d->padded[0] = longer || lrl_rng_below(&rng, 2) == 0;
+  d->padded[1] = !longer && d->padded[0];
+}
+
+/* No word of it is an answer to any question. */
+static void pad(char *reply) {
+  char bare[LRL_SYNTH_TEXT];
+  memcpy(bare, reply, sizeof bare);
+  lrl_synth_print(reply, "%.180s That is what can be seen there, as far as one can tell.", bare);
+}
+
 lrl_status lrl_synth_item_draw(const struct lrl_synth_world *world, enum lrl_synth_domain domain,
                                enum lrl_synth_split split, int64_t index,
                                struct lrl_synth_item *item) {
   uint64_t stream = (uint64_t)domain << 48 | (uint64_t)split << 47 | (uint64_t)index;
-  struct lrl_synth_draw d = {lrl_rng_make(world->seed, LRL_RNG_SYNTH, stream), world->unit,
-                             world->level == LRL_SYNTH_EASY};
+  struct lrl_synth_draw d = {lrl_rng_make(world->seed, LRL_RNG_SYNTH, stream),
+                             world->unit,
+                             world->level == LRL_SYNTH_EASY,
+                             {false, false}};
+  draw_padding(world, stream, &d);
   do {
     clear(item);
     LRL_TRY(domains[domain].draw(&d, item));
     if (item->gold == NULL)
       return LRL_FAIL(LRL_ERR_MEMORY, "no memory for a synthetic pair");
   } while (!fits(item, split));
+  if (d.padded[0] && domain != LRL_SYNTH_INSTRUCT)
+    pad(item->chosen);
+  if (d.padded[1] && domain != LRL_SYNTH_INSTRUCT)
+    pad(item->rejected);
   return LRL_OK;
 }
 

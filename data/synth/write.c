@@ -124,7 +124,7 @@ static lrl_status write_tokenizer(struct writer *w) {
   LRL_TRY_GOTO(add_text(texts, &n, "user\nassistant\nsystem\n"));
   for (int k = 0; k < 2 * LRL_SYNTH_DOMAINS; k++) {
     const struct lrl_synth_world world = {w->opt->world.seed, LRL_CANVAS_POINTS,
-                                          k % 2 == 0 ? LRL_SYNTH_FULL : LRL_SYNTH_EASY};
+                                          k % 2 == 0 ? LRL_SYNTH_FULL : LRL_SYNTH_EASY, 0};
     for (int64_t i = 0; i < TOKENIZER_ITEMS; i++) {
       LRL_TRY_GOTO(lrl_synth_item_draw(&world, (enum lrl_synth_domain)(k / 2), LRL_SYNTH_TRAIN, i,
                                        &w->item));
@@ -170,10 +170,14 @@ static lrl_status write_readme(const struct writer *w) {
           "\"gold\" of a pair tells the kind of mistake and how to check a reply; training never\n"
           "reads it. The splits have no scene in common. For one question, the same reply is\n"
           "right as often as wrong: only the picture (or the arithmetic, or the instruction)\n"
-          "tells.\n\ndomains:",
+          "tells.\n\n",
           LAUREL_VERSION, lrl_synth_level_name(w->opt->world.level),
           (unsigned long long)w->opt->world.seed, (long long)w->opt->n_train,
           (long long)w->opt->n_validation, (int)w->opt->world.unit);
+  if (w->opt->world.verbose_bias > 0)
+    fprintf(f, "Not so here: %g of the right replies alone are padded and therefore longer.\n\n",
+            w->opt->world.verbose_bias);
+  fputs("domains:", f);
   for (int k = 0; k < LRL_SYNTH_DOMAINS; k++)
     if (w->opt->domains >> k & 1)
       fprintf(f, " %s", lrl_synth_domain_name((enum lrl_synth_domain)k));

@@ -60,6 +60,7 @@ static void test_synth(void **state) {
   expect(1, "synth --out v --size 0", "a number of pairs");
   expect(1, "synth --out v --domains chart,charts", "no domain 'charts'");
   expect(1, "synth --out v --domains ''", "no domain is named");
+  expect(1, "synth --out v --verbose-bias 2", "verbose-bias must be between 0 and 1");
   expect(1, "synth --out v --tile 8", "tile must be between 56 and 1120");
   expect(1, "synth --out w/data.txt", "cannot make the folder");
   expect(1, "synth --out ''", "--out DIR");

@@ -23,7 +23,7 @@
 #include <zlib.h>
 
 enum { SEED = 11, UNIT = 56, N_ITEMS = 1500 };
-static struct lrl_synth_world world = {SEED, UNIT, LRL_SYNTH_FULL};
+static struct lrl_synth_world world = {SEED, UNIT, LRL_SYNTH_FULL, 0};
 static char dir[64];
 
 static int setup(void **state) {
@@ -88,7 +88,8 @@ static uint32_t hash_tree(const char *root) {
 }
 
 static void write_world(const char *name, uint64_t seed, int64_t n, uint32_t domains) {
-  const struct lrl_synth_options o = {{seed, UNIT, world.level}, n, (n + 4) / 5, domains};
+  const struct lrl_synth_options o = {
+      {seed, UNIT, world.level, world.verbose_bias}, n, (n + 4) / 5, domains};
   ok(lrl_synth_write(in_dir(name), &o));
 }
 
@@ -381,6 +382,40 @@ static void test_length(void **state) {
   lrl_synth_item_free(&item);
 }
 
+/* Padding makes the right reply the longer one as often as asked, and changes neither what is right
+ * nor anything else of a pair. */
+static void test_verbose_bias(void **state) {
+  (void)state;
+  struct lrl_synth_item item = {0}, plain = {0};
+  for (int k = 0; k < LRL_SYNTH_DOMAINS; k++) {
+    double alone = 0, wrong_alone = 0, n = 0;
+    for (int64_t i = 0; i < 1000; i++) {
+      world.verbose_bias = 0;
+      draw((enum lrl_synth_domain)k, LRL_SYNTH_TRAIN, i, &plain);
+      world.verbose_bias = 0.7;
+      draw((enum lrl_synth_domain)k, LRL_SYNTH_TRAIN, i, &item);
+      world.verbose_bias = 0;
+      assert_string_equal(item.prompt, plain.prompt);
+      assert_true(item.n_images == 0 || memcmp(item.image[0].rgb, plain.image[0].rgb, 300) == 0);
+      bool asked = strcmp(item.question, "length") == 0;
+      const bool a = strlen(item.chosen) > strlen(plain.chosen);
+      const bool b = strlen(item.rejected) > strlen(plain.rejected);
+      if (verify(&item, item.chosen) != 1 ||
+          verify(&item, item.rejected) != verify(&plain, plain.rejected))
+        fail_msg("%s %lld: \"%s\" \"%s\" \"%s\"", lrl_synth_domain_name((enum lrl_synth_domain)k),
+                 (long long)i, item.prompt, item.chosen, item.rejected);
+      assert_false(asked && (a || b));
+      n += !asked;
+      alone += a && !b;
+      wrong_alone += b && !a;
+    }
+    assert_true(fabs(alone / n - 0.7) < 5 * sqrt(0.21 / n));
+    assert_true(wrong_alone == 0);
+  }
+  lrl_synth_item_free(&item);
+  lrl_synth_item_free(&plain);
+}
+
 /* ---- splits ---- */
 
 static uint64_t scene_of(const struct lrl_synth_item *item) {
@@ -494,6 +529,7 @@ int main(void) {
       cmocka_unit_test(test_shortcut_is_detected),
       cmocka_unit_test(test_length),
       cmocka_unit_test_setup_teardown(test_length, easy, full),
+      cmocka_unit_test(test_verbose_bias),
       cmocka_unit_test(test_disjoint_splits),
       cmocka_unit_test_setup_teardown(test_disjoint_splits, easy, full),
       cmocka_unit_test(test_gold_is_not_read)};
