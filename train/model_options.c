@@ -1,5 +1,7 @@
 #include "train/model_options.h"
 
+#include <string.h>
+
 struct alone {
   struct lrl_model_options model;
 };
@@ -16,6 +18,30 @@ lrl_status lrl_model_options_parse(struct lrl_model_options *o, const char *text
                                    const char *where) {
   lrl_model_options_defaults(o);
   return lrl_config_parse_text(&table, o, text, where);
+}
+
+static bool of_network(const char *key, bool tower) {
+  static const char *const of_training[] = {
+      "model.freeze_",           "model.lora_",     "model.plora_dropout", "model.dtype",
+      "model.initializer_range", "model.tokenizer", "model.init_from"};
+  for (size_t i = 0; i < sizeof of_training / sizeof *of_training; i++)
+    if (strncmp(key, of_training[i], strlen(of_training[i])) == 0)
+      return false;
+  return strncmp(key, "vision.", 7) == 0 || strcmp(key, "model.vision") == 0 ||
+         (!tower && strncmp(key, "model.", 6) == 0);
+}
+
+lrl_status lrl_model_options_inherit(const struct lrl_option_table *t, void *out, const char *text,
+                                     bool tower, const char *where) {
+  struct lrl_option network[64];
+  struct lrl_option_table part = {network, 0};
+  for (int i = 0; i < t->n; i++)
+    if (of_network(t->options[i].path, tower)) {
+      if (part.n == 64)
+        return LRL_FAIL(LRL_ERR_ARG, "too many keys of a network");
+      network[part.n++] = t->options[i];
+    }
+  return lrl_config_parse_text(&part, out, text, where);
 }
 
 static lrl_status check_vision(const struct lrl_model_options *o) {

@@ -104,6 +104,12 @@ void lrl_model_options_defaults(struct lrl_model_options *o);
 char *lrl_model_options_text(const struct lrl_model_options *o);
 lrl_status lrl_model_options_parse(struct lrl_model_options *o, const char *text,
                                    const char *where);
+/* For a run that begins from another one's weights: gives the keys of the network in `out`, which
+ * table t describes, the values they have in the config text of a checkpoint; of a vision tower's
+ * only those of the tower. What belongs to training (freeze_*, dropout, LoRA, dtype,
+ * initializer_range) stays. LRL_ERR_FORMAT, with `where`. */
+lrl_status lrl_model_options_inherit(const struct lrl_option_table *t, void *out, const char *text,
+                                     bool tower, const char *where);
 /* The other way: sets what describes the network, leaves freeze_* and the like alone. */
 void lrl_model_options_describe(const struct lrl_vlm_config *c, struct lrl_model_options *o);
 void lrl_model_options_describe_tower(const struct lrl_vit_config *c, struct lrl_model_options *o);

@@ -59,8 +59,9 @@ struct lrl_trainer_options {
   LRL_ROW_TEXT("model.tokenizer", LRL_TRAINER_AT(S, m, tokenizer), "",                             \
                "SentencePiece model file, its size is the vocabulary; empty: that of init_from"),  \
       LRL_ROW_TEXT("model.init_from", LRL_TRAINER_AT(S, m, init_from), "",                         \
-                   "checkpoint or run of the same shape whose weights to begin with; a head of "   \
-                   "another kind begins anew, and all but the vision tower for a tower alone"),    \
+                   "checkpoint or run to begin with: its weights, and its network where the "      \
+                   "config does not say otherwise; a head of another kind begins anew, and all "   \
+                   "but the vision tower for a tower alone"),                                      \
       LRL_MODEL_OPTION_ROWS(S, m.model), LRL_DATA_OPTION_ROWS(S, m.data)
 /* And how: `unit` is what batch_size counts, `folder` the default of train.output_dir. */
 #define LRL_TRAINER_LOOP_ROWS(S, m, unit, folder)                                                  \
