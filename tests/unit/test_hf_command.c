@@ -219,6 +219,52 @@ static void test_eval(void **state) {
   free(text);
 }
 
+/* The same of the benchmarks of texts. */
+static void test_eval_texts(void **state) {
+  (void)state;
+  static const char *const answers[] = {"Red.",           "A blue ball.",   "It is *blue*.",
+                                        "I do not know.", "Blue, I think.", "12"};
+  char chats[2000] = "";
+  for (int i = 0; i < 6; i++) {
+    const size_t n = strlen(chats);
+    snprintf(chats + n, sizeof chats - n,
+             "{\"messages\": [{\"role\": \"user\", \"content\": \"What colour?\"}, {\"role\": "
+             "\"assistant\", \"content\": \"%s\"}]}\n",
+             answers[i]);
+  }
+  hf_put(fx_dir, "styles.jsonl", chats);
+  hf_put(fx_dir, "rm.json",
+         "[{\"prompt\": \"What colour?\", \"domain\": \"chat\", \"chosen\": [\"Red.\", \"A blue "
+         "ball.\", \"It is *blue*.\"], \"rejected\": [\"I do not know.\", \"Blue, I think.\", "
+         "\"12\"]}]");
+  hf_put(fx_dir, "rb.jsonl",
+         "{\"prompt\": \"What colour?\", \"chosen\": \"Red.\", \"rejected\": \"I do not "
+         "know.\", \"subset\": \"hep-cpp\"}\n");
+  RUN("convert hf t.h5");
+  char *scores = laurel(0, "score t.h5 styles.jsonl");
+  float score[6];
+  const char *at = scores;
+  for (int i = 0; i < 6; i++) {
+    at = strstr(at, "\"score\":");
+    assert_non_null(at);
+    score[i] = (float)atof(at += 8);
+  }
+  RUN("eval t.h5 --bench rm-bench --data rm.json --out rm_scores.json");
+  RUN("eval t.h5 --bench rewardbench --data rb.jsonl --out rb_scores.json");
+  json_t *rm = json_load_file(fx_path("rm_scores.json"), 0, NULL),
+         *rb = json_load_file(fx_path("rb_scores.json"), 0, NULL);
+  const json_t *three = json_array_get(rm, 0), *one = json_array_get(rb, 0);
+  for (size_t i = 0; i < 6; i++)
+    assert_true((float)json_number_value(json_array_get(
+                    json_object_get(three, i < 3 ? "score_chosen" : "score_rejected"), i % 3)) ==
+                score[i]);
+  assert_true((float)json_number_value(json_object_get(one, "score_chosen")) == score[0]);
+  assert_true((float)json_number_value(json_object_get(one, "score_rejected")) == score[3]);
+  json_decref(rm);
+  json_decref(rb);
+  free(scores);
+}
+
 static void test_refusals(void **state) {
   (void)state;
   char path[1000];
@@ -248,8 +294,10 @@ static void test_refusals(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_reward), cmocka_unit_test(test_chat), cmocka_unit_test(test_lora),
-      cmocka_unit_test(test_tower),  cmocka_unit_test(test_eval), cmocka_unit_test(test_refusals),
+      cmocka_unit_test(test_reward),   cmocka_unit_test(test_chat),
+      cmocka_unit_test(test_lora),     cmocka_unit_test(test_tower),
+      cmocka_unit_test(test_eval),     cmocka_unit_test(test_eval_texts),
+      cmocka_unit_test(test_refusals),
   };
   return cmocka_run_group_tests(tests, make_files, fx_teardown);
 }
