@@ -235,7 +235,7 @@ lrl_status lrl_chat_targets(const struct lrl_tokenizer *t, enum lrl_chat_templat
   if (form == LRL_TEMPLATE_CHAT)
     return lrl_mask_human_targets(t, ids, n, targets);
   for (int64_t i = 0; i < n; i++)
-    targets[i] = i == 0 ? LRL_ID_IGNORE : ids[i];
+    targets[i] = i == 0 || ids[i] < 0 ? LRL_ID_IGNORE : ids[i];
   return LRL_OK;
 }
 

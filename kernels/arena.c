@@ -111,6 +111,13 @@ void *lrl_arena_alloc(struct lrl_arena *a, size_t bytes) {
   return p;
 }
 
+void *lrl_arena_zeros(struct lrl_arena *a, size_t bytes) {
+  void *p = lrl_arena_alloc(a, bytes);
+  if (p != NULL && !(a->source != NULL && a->source->counted))
+    memset(p, 0, bytes);
+  return p;
+}
+
 void lrl_arena_release(struct lrl_arena *a, void *p, size_t bytes) {
   const uintptr_t page = 4096, from = ((uintptr_t)p + page - 1) / page * page;
   const uintptr_t to = ((uintptr_t)p + bytes) / page * page;

@@ -18,6 +18,7 @@ extern "C" {
 struct lrl_arena_source {
   void *(*reserve)(size_t *bytes);
   void (*release)(void *p, size_t bytes);
+  bool counted; /* nobody computes in it: large contents are neither written nor read (plan) */
 };
 void lrl_arena_use(const struct lrl_arena_source *source);
 
@@ -36,6 +37,8 @@ void lrl_arena_free(struct lrl_arena *a);
 /* 64-byte aligned, uninitialised; NULL (and LRL_ERR_MEMORY recorded) when the arena is exhausted or
  * the machine has no memory. bytes == 0 gives a valid pointer. */
 void *lrl_arena_alloc(struct lrl_arena *a, size_t bytes);
+/* The same, filled with zeros unless the memory is only counted. */
+void *lrl_arena_zeros(struct lrl_arena *a, size_t bytes);
 /* Gives the whole pages within p[0 .. bytes), memory of the arena that nobody uses any more, back
  * to the system; what is in them is lost. */
 void lrl_arena_release(struct lrl_arena *a, void *p, size_t bytes);

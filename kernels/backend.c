@@ -1,5 +1,7 @@
 #include "kernels/backend.h"
 
+#include "kernels/plan.h"
+
 #include <omp.h>
 #include <string.h>
 
@@ -9,6 +11,8 @@ lrl_status lrl_ctx_init(struct lrl_ctx *ctx, const char *name, int n_threads) {
     ctx->backend = lrl_backend_cpu();
   else if (strcmp(name, "ref") == 0)
     ctx->backend = &lrl_backend_ref;
+  else if (strcmp(name, "plan") == 0)
+    ctx->backend = &lrl_backend_plan;
   else if (strcmp(name, "cuda") == 0 || strcmp(name, "sim") == 0)
     LRL_TRY(lrl_backend_load(name, &ctx->backend));
   else
@@ -19,6 +23,20 @@ lrl_status lrl_ctx_init(struct lrl_ctx *ctx, const char *name, int n_threads) {
   LRL_TRY(lrl_arena_init(&ctx->scratch, "op scratch memory", (size_t)64 << 30));
   LRL_TRY(lrl_arena_init(&ctx->packed, "packed weights", (size_t)256 << 30));
   return ctx->backend->create != NULL ? ctx->backend->create(ctx) : LRL_OK;
+}
+
+void lrl_zero(struct lrl_ctx *ctx, void *p, size_t bytes) {
+  if (ctx->backend->zero != NULL)
+    ctx->backend->zero(ctx, p, bytes);
+  else
+    memset(p, 0, bytes);
+}
+
+void lrl_move(struct lrl_ctx *ctx, void *to, const void *from, size_t bytes) {
+  if (ctx->backend->move != NULL)
+    ctx->backend->move(ctx, to, from, bytes);
+  else
+    memmove(to, from, bytes);
 }
 
 void lrl_ctx_free(struct lrl_ctx *ctx) {

@@ -3,6 +3,7 @@
  *   ref  plain loops, f64 accumulation: the oracle of every op test
  *   cpu  OpenMP + SIMD chosen at run time: the default
  *   cuda kernels/cuda, in liblaurel_cuda.so, loaded only where an NVIDIA driver is
+ *   plan executes nothing, counts (kernels/plan.h)
  *   sim  the same sources for the simulator of tests/simt, in liblaurel_sim.so: for tests */
 #ifndef LRL_BACKEND_H
 #define LRL_BACKEND_H
@@ -19,6 +20,9 @@ struct lrl_backend {
   /* Per-context state (the cpu backend's packed weights); NULL where a backend has none. */
   lrl_status (*create)(struct lrl_ctx *ctx);
   void (*destroy)(struct lrl_ctx *ctx);
+  /* lrl_zero and lrl_move below; NULL: the host does them. */
+  void (*zero)(struct lrl_ctx *ctx, void *p, size_t bytes);
+  void (*move)(struct lrl_ctx *ctx, void *to, const void *from, size_t bytes);
 #define LRL_OP_ENTRY(op) lrl_status (*op)(struct lrl_ctx * ctx, const struct lrl_##op##_args *args);
   LRL_OPS(LRL_OP_ENTRY)
 #undef LRL_OP_ENTRY
@@ -39,12 +43,16 @@ static inline const char *lrl_device_name(int device) {
   static const char *const names[] = {"cpu", "ref", "cuda", "sim"};
   return names[device];
 }
-/* name: one of LRL_DEVICES. n_threads 0: as OpenMP says. A backend with its own memory becomes the
- * source of all arenas that are made afterwards. Errors: unknown backend, no such device, no
- * memory.
+/* name: one of LRL_DEVICES, or "plan". n_threads 0: as OpenMP says. A backend with its own memory
+ * becomes the source of all arenas that are made afterwards. Errors: unknown backend, no such
+ * device, no memory.
  */
 lrl_status lrl_ctx_init(struct lrl_ctx *ctx, const char *name, int n_threads);
 void lrl_ctx_free(struct lrl_ctx *ctx);
+/* memset to 0 and memmove of operands of ops: weights, activations, gradients, state. What only the
+ * host looks at (records, index lists) needs neither. */
+void lrl_zero(struct lrl_ctx *ctx, void *p, size_t bytes);
+void lrl_move(struct lrl_ctx *ctx, void *to, const void *from, size_t bytes);
 /* Instruction set the cpu backend chose on this machine: "avx512", "avx2" or "generic"; and whether
  * bf16 dot products run in hardware. For `laurel doctor`. */
 const char *lrl_cpu_isa(void);

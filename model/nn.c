@@ -60,7 +60,7 @@ static lrl_status gather_back(struct lrl_tape *tape, void *saved) {
   if (dx == NULL)
     return tape->status;
   if (beta == 0.0f)
-    memset(dx, 0, (size_t)(s->x->rows * s->x->cols * lrl_dtype_bytes(s->x->dtype)));
+    lrl_zero(tape->ctx, dx, (size_t)(s->x->rows * s->x->cols * lrl_dtype_bytes(s->x->dtype)));
   return lrl_scatter_rows(tape->ctx, &(struct lrl_scatter_rows_args){.n = s->n,
                                                                      .n_out = s->x->rows,
                                                                      .width = s->x->cols,
@@ -105,7 +105,7 @@ static lrl_status splice_back(struct lrl_tape *tape, void *saved) {
                                                                       .beta = beta}));
   int64_t row = s->y->cols * lrl_dtype_bytes(s->y->dtype);
   for (int64_t i = 0; i < s->n; i++)
-    memset((char *)s->y->grad + s->index[i] * row, 0, (size_t)row);
+    lrl_zero(tape->ctx, (char *)s->y->grad + s->index[i] * row, (size_t)row);
   return tape->status;
 }
 
@@ -172,7 +172,8 @@ static lrl_status rms_norm_back(struct lrl_tape *tape, void *saved) {
                                                    .dx = dx,
                                                    .d_weight = lrl_param_grad(tape, s->w)}));
   } else if (d_sum != NULL) {
-    memcpy(dx, d_sum, (size_t)(s->x->rows * s->x->cols * lrl_dtype_bytes(s->x->dtype)));
+    lrl_move(tape->ctx, dx, d_sum,
+             (size_t)(s->x->rows * s->x->cols * lrl_dtype_bytes(s->x->dtype)));
   }
   if (!first->needs_grad) {
     lrl_arena_reset(tape->arena, mark);

@@ -210,7 +210,7 @@ void lrl_nn_linear_cross_entropy(struct lrl_tape *tape, struct lrl_tensor *x, st
     /* has_grad false would make a new buffer; the slice of x's own buffer is overwritten instead.
      */
     if (dx != NULL && beta == 0.0f) {
-      memset(xs.grad, 0, (size_t)(n * h * lrl_dtype_bytes(x->dtype)));
+      lrl_zero(tape->ctx, xs.grad, (size_t)(n * h * lrl_dtype_bytes(x->dtype)));
       xs.has_grad = true;
     }
     lrl_tape_ok(tape, part_bwd(tape, &xs, w, lrl_param_grad(tape, w), vocab, &y, 0));

@@ -137,7 +137,7 @@ static lrl_status lora_back(struct lrl_tape *tape, void *saved) {
   float beta;
   void *dx = lrl_grad_target(tape, s->x, &beta);
   if (dx != NULL && beta == 0.0f) /* rows outside the list get no contribution from here */
-    memset(dx, 0, (size_t)(s->x->rows * s->x->cols * size));
+    lrl_zero(tape->ctx, dx, (size_t)(s->x->rows * s->x->cols * size));
   size_t mark = lrl_arena_mark(tape->arena);
   const char *dy = (const char *)s->y->grad + s->col * size;
   int64_t ld_dy = s->y->cols;
@@ -145,7 +145,8 @@ static lrl_status lora_back(struct lrl_tape *tape, void *saved) {
   if (s->rows.index != NULL) {
     char *rows = lrl_tape_alloc(tape, (size_t)(n * out * size));
     for (int64_t i = 0; i < n && tape->status == LRL_OK; i++)
-      memcpy(rows + i * out * size, dy + s->rows.index[i] * ld_dy * size, (size_t)(out * size));
+      lrl_move(tape->ctx, rows + i * out * size, dy + s->rows.index[i] * ld_dy * size,
+               (size_t)(out * size));
     dy = rows;
     ld_dy = out;
   }

@@ -62,9 +62,8 @@ lrl_status lrl_param_set_alloc(struct lrl_param_set *set, struct lrl_arena *aren
     struct lrl_param_unit *u = &set->units[i];
     u->n = (u->n + 63) / 64 * 64;
     size_t bytes = (size_t)(u->n * lrl_dtype_bytes(u->dtype));
-    if ((u->data = lrl_arena_alloc(arena, bytes)) == NULL)
+    if ((u->data = lrl_arena_zeros(arena, bytes)) == NULL)
       return LRL_ERR_MEMORY;
-    memset(u->data, 0, bytes);
   }
   return LRL_OK;
 }
@@ -74,9 +73,8 @@ lrl_status lrl_param_set_alloc_grads(struct lrl_param_set *set, struct lrl_arena
     struct lrl_param_unit *u = &set->units[i];
     if (!u->trainable)
       continue;
-    if ((u->grad = lrl_arena_alloc(arena, (size_t)u->n * sizeof *u->grad)) == NULL)
+    if ((u->grad = lrl_arena_zeros(arena, (size_t)u->n * sizeof *u->grad)) == NULL)
       return LRL_ERR_MEMORY;
-    memset(u->grad, 0, (size_t)u->n * sizeof *u->grad);
   }
   return LRL_OK;
 }

@@ -164,7 +164,7 @@ void lrl_grad_seed(struct lrl_tape *tape, struct lrl_tensor *t, const void *grad
   void *to = lrl_grad_begin(tape, t);
   if (to == NULL)
     return;
-  memcpy(to, grad, grad_bytes(t));
+  lrl_move(tape->ctx, to, grad, grad_bytes(t));
   lrl_tape_ok(tape, lrl_grad_end(tape, t, to));
 }
 
@@ -219,7 +219,7 @@ static lrl_status block_back(struct lrl_tape *tape, void *saved) {
       float beta;
       void *g = lrl_grad_target(tape, b->in[i], &beta);
       if (g != NULL)
-        memset(g, 0, grad_bytes(b->in[i]));
+        lrl_zero(tape->ctx, g, grad_bytes(b->in[i]));
     }
   struct lrl_tape inner = *tape;
   inner.last = NULL;
@@ -280,7 +280,7 @@ void lrl_block(struct lrl_tape *tape, lrl_block_fn *fn, void *user, int n_in,
     void *to = lrl_tape_alloc(tape, grad_bytes(m));
     if (to == NULL)
       return;
-    memmove(to, m->data, grad_bytes(m));
+    lrl_move(tape->ctx, to, m->data, grad_bytes(m));
     moved[order[i]].data = to;
   }
   for (int i = 0; i < n_out; i++)

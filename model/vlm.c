@@ -125,7 +125,7 @@ struct lrl_tensor *lrl_vlm_features(struct lrl_tape *tape, struct lrl_vlm *m,
     struct lrl_tensor *x =
         lrl_vit_forward(&inner, &m->vit, im->tiles + at * pixels, NULL, n, NULL, NULL);
     if (lrl_tape_ok(tape, inner.status))
-      memcpy((char *)all->data + at * tile_bytes, x->data, (size_t)(n * tile_bytes));
+      lrl_move(tape->ctx, (char *)all->data + at * tile_bytes, x->data, (size_t)(n * tile_bytes));
     lrl_arena_reset(tape->arena, mark);
   }
   return all;

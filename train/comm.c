@@ -126,6 +126,21 @@ lrl_status lrl_comm_create(struct lrl_comm **out) {
   return lrl_comm_create_with(&(struct lrl_comm_options){0}, out);
 }
 
+lrl_status lrl_comm_create_planned(int size, struct lrl_comm **out) {
+  *out = calloc(1, sizeof **out);
+  if (*out == NULL)
+    return LRL_FAIL(LRL_ERR_MEMORY, "no memory for a communicator");
+  **out = (struct lrl_comm){.size = size, .mpi = MPI_COMM_NULL, .planned = true};
+  return LRL_OK;
+}
+
+struct lrl_comm_traffic lrl_comm_traffic(const struct lrl_comm *c) {
+  return c == NULL ? (struct lrl_comm_traffic){0} : c->traffic;
+}
+
+/* Whether there is nobody to speak to. */
+static bool alone(const struct lrl_comm *c) { return lrl_comm_size(c) == 1 || c->planned; }
+
 void lrl_comm_destroy(struct lrl_comm *c) {
   if (c == NULL)
     return;
@@ -201,7 +216,7 @@ lrl_status lrl_comm_wait(struct lrl_comm *c, MPI_Request *request, const char *w
 /* ---- collectives ---- */
 
 lrl_status lrl_comm_sum_f64(struct lrl_comm *c, double *x, int64_t n) {
-  if (lrl_comm_size(c) == 1)
+  if (alone(c))
     return LRL_OK;
   const int64_t most = SCRATCH / c->size;
   for (int64_t at = 0; at < n; at += most) {
@@ -221,7 +236,7 @@ lrl_status lrl_comm_sum_f64(struct lrl_comm *c, double *x, int64_t n) {
 }
 
 lrl_status lrl_comm_broadcast(struct lrl_comm *c, void *data, size_t bytes, int root) {
-  if (lrl_comm_size(c) == 1)
+  if (alone(c))
     return LRL_OK;
   for (size_t at = 0; at < bytes; at += LRL_COMM_BUCKET) {
     size_t n = bytes - at < LRL_COMM_BUCKET ? bytes - at : LRL_COMM_BUCKET;
@@ -233,7 +248,7 @@ lrl_status lrl_comm_broadcast(struct lrl_comm *c, void *data, size_t bytes, int 
 }
 
 lrl_status lrl_comm_agree(struct lrl_comm *c, lrl_status mine) {
-  if (lrl_comm_size(c) == 1)
+  if (alone(c))
     return mine;
   int first = mine == LRL_OK ? c->size : c->rank;
   MPI_Request request;

@@ -15,6 +15,8 @@ struct lrl_comm {
   bool shared; /* all ranks run on one host and can map each other's memory */
   int *pids;   /* [size] process ids of the ranks when shared, else NULL */
   double *scratch;
+  bool planned;                    /* stands for ranks that do not exist: nothing is sent */
+  struct lrl_comm_traffic traffic; /* planned: what would have been */
 };
 
 /* Records an MPI failure of `call`. */

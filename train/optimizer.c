@@ -17,13 +17,11 @@ static lrl_status make_state(struct lrl_optimizer *o, int unit, struct lrl_arena
   lrl_optimizer_range(o, unit, lrl_comm_rank(o->comm), &lo, &hi);
   const size_t bytes = (size_t)(hi - lo) * sizeof(float);
   char *own = (char *)u->data + lo * lrl_dtype_bytes(u->dtype);
-  o->m[unit] = lrl_arena_alloc(arena, bytes);
-  o->v[unit] = lrl_arena_alloc(arena, bytes);
+  o->m[unit] = lrl_arena_zeros(arena, bytes);
+  o->v[unit] = lrl_arena_zeros(arena, bytes);
   o->master[unit] = u->dtype == LRL_F32 ? (float *)(void *)own : lrl_arena_alloc(arena, bytes);
   if (o->m[unit] == NULL || o->v[unit] == NULL || o->master[unit] == NULL)
     return LRL_ERR_MEMORY;
-  memset(o->m[unit], 0, bytes);
-  memset(o->v[unit], 0, bytes);
   if (u->dtype == LRL_F32 || hi == lo)
     return LRL_OK;
   return lrl_cast(

@@ -99,19 +99,19 @@ static void report(const struct lrl_trainer *t, const char *name, const char *pr
 }
 
 _Static_assert((int)LRL_TALLY_N <= (int)LRL_TRAINER_SUMS, "the trainer has too few sums");
-static const struct lrl_trainer_kind kind = {.name = "reward",
-                                             .saved = "reward",
-                                             .unit = "pairs",
-                                             .head = LRL_VLM_SCORE,
-                                             .form = LRL_FORM_PAIRS,
-                                             .n_sums = LRL_TALLY_N,
-                                             .tokens = LRL_TALLY_TOKENS,
-                                             .micro_batch = micro_batch,
-                                             .describe = describe,
-                                             .log = log_step,
-                                             .report = report};
+const struct lrl_trainer_kind lrl_reward_kind = {.name = "reward",
+                                                 .saved = "reward",
+                                                 .unit = "pairs",
+                                                 .head = LRL_VLM_SCORE,
+                                                 .form = LRL_FORM_PAIRS,
+                                                 .n_sums = LRL_TALLY_N,
+                                                 .tokens = LRL_TALLY_TOKENS,
+                                                 .micro_batch = micro_batch,
+                                                 .describe = describe,
+                                                 .log = log_step,
+                                                 .report = report};
 
 lrl_status lrl_reward_train(const struct lrl_reward_config *cfg, struct lrl_comm *comm,
                             const char *config_text) {
-  return lrl_trainer_run(&kind, &cfg->common, cfg, comm, config_text);
+  return lrl_trainer_run(&lrl_reward_kind, &cfg->common, cfg, comm, config_text);
 }

@@ -15,10 +15,12 @@ const struct lrl_option lrl_sft_options[] = {
 };
 const int lrl_n_sft_options = sizeof lrl_sft_options / sizeof lrl_sft_options[0];
 
+/* A plan has no tokenizer: its prompts are image tokens, all others are learned. */
 static struct lrl_sft_objective objective(const struct lrl_trainer *t) {
-  return (struct lrl_sft_objective){.tokenizer = t->tokenizer,
-                                    .form = lrl_data_options_template(&t->o->data),
-                                    .seed = (uint64_t)t->o->seed};
+  return (struct lrl_sft_objective){
+      .tokenizer = t->tokenizer,
+      .form = t->tokenizer == NULL ? LRL_TEMPLATE_TEXT_EOS : lrl_data_options_template(&t->o->data),
+      .seed = (uint64_t)t->o->seed};
 }
 
 /* A chat weighs as many targets as it has: a step's loss is the mean over all its targets, however
@@ -86,22 +88,22 @@ static void report(const struct lrl_trainer *t, const char *name, const char *pr
 }
 
 _Static_assert((int)LRL_SFT_N <= (int)LRL_TRAINER_SUMS, "the trainer has too few sums");
-static const struct lrl_trainer_kind kind = {.name = "sft",
-                                             .saved = "language",
-                                             .unit = "chats",
-                                             .head = LRL_VLM_LANGUAGE,
-                                             .form = LRL_FORM_ANSWERS,
-                                             .n_sums = LRL_SFT_N,
-                                             .tokens = LRL_SFT_TOKENS,
-                                             .prepare = prepare,
-                                             .micro_batch = micro_batch,
-                                             .describe = describe,
-                                             .log = log_step,
-                                             .report = report};
+const struct lrl_trainer_kind lrl_sft_kind = {.name = "sft",
+                                              .saved = "language",
+                                              .unit = "chats",
+                                              .head = LRL_VLM_LANGUAGE,
+                                              .form = LRL_FORM_ANSWERS,
+                                              .n_sums = LRL_SFT_N,
+                                              .tokens = LRL_SFT_TOKENS,
+                                              .prepare = prepare,
+                                              .micro_batch = micro_batch,
+                                              .describe = describe,
+                                              .log = log_step,
+                                              .report = report};
 
 lrl_status lrl_sft_train(const struct lrl_sft_config *cfg, struct lrl_comm *comm,
                          const char *config_text) {
-  struct lrl_trainer_kind k = kind;
+  struct lrl_trainer_kind k = lrl_sft_kind;
   k.form = cfg->answers == 0 ? LRL_FORM_ANSWERS : LRL_FORM_ALL_ANSWERS;
   return lrl_trainer_run(&k, &cfg->common, cfg, comm, config_text);
 }

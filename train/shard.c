@@ -117,7 +117,7 @@ static lrl_status make_room(struct lrl_shard *s, int place) {
     LRL_TRY(wait_for(s, place - 1, false));
   }
   struct lrl_param_unit *u = lrl_shard_unit(s, place);
-  memset(u->grad, 0, (size_t)u->n * sizeof *u->grad);
+  lrl_zero(s->ctx, u->grad, (size_t)u->n * sizeof *u->grad);
   return LRL_OK;
 }
 
@@ -214,7 +214,7 @@ lrl_status lrl_shard_finish(struct lrl_shard *s) {
     for (int i = 0; i < s->n; i++) {
       int64_t lo, hi;
       lrl_shard_own(s, i, &lo, &hi);
-      memset(s->slice[i], 0, (size_t)(hi - lo) * sizeof(float));
+      lrl_zero(s->ctx, s->slice[i], (size_t)(hi - lo) * sizeof(float));
     }
   s->rounds = 0;
   if (s->stage > 0 || s->local != NULL)
@@ -239,6 +239,6 @@ lrl_status lrl_shard_gather(struct lrl_shard *s) {
 void lrl_shard_clear(struct lrl_shard *s) {
   for (int i = 0; i < s->n && s->stage < 2; i++) {
     struct lrl_param_unit *u = lrl_shard_unit(s, i);
-    memset(u->grad, 0, (size_t)u->n * sizeof *u->grad);
+    lrl_zero(s->ctx, u->grad, (size_t)u->n * sizeof *u->grad);
   }
 }

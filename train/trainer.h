@@ -76,6 +76,9 @@ lrl_status lrl_trainer_run(const struct lrl_trainer_kind *kind,
                            const struct lrl_trainer_options *options, const void *cfg,
                            struct lrl_comm *comm, const char *config_text);
 
+/* reward.c, sft.c */
+extern const struct lrl_trainer_kind lrl_reward_kind, lrl_sft_kind;
+
 /* For kinds: warns that the loss of item `item` of the corpus is not finite. user: the trainer. */
 void lrl_trainer_nonfinite(void *user, int64_t item);
 /* "prefix/name": value into o. */

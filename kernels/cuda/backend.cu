@@ -43,7 +43,7 @@ static void release(void *p, size_t) {
       return;
     }
 }
-static const struct lrl_arena_source memory = {reserve, release};
+static const struct lrl_arena_source memory = {reserve, release, false};
 
 static bool reachable(const void *p) {
   const char *c = static_cast<const char *>(p);
