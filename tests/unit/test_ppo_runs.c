@@ -236,6 +236,43 @@ static void test_estimators(void **state) {
   expect_settings(sets, sizeof sets / sizeof sets[0]);
 }
 
+/* Networks in bf16: decoding and training still agree to the bit, two ranks with one to the type's
+ * rounding, and a run goes on with the same bits. */
+static void test_bf16(void **state) {
+  (void)state;
+  char tokenizer[128], data[160], from[96], actor[96], reward[96];
+  snprintf(data, sizeof data, "data.train=%s/world/counting_train.json", dir);
+  snprintf(from, sizeof from, "model.init_from=%s/sft", dir);
+  snprintf(tokenizer, sizeof tokenizer, "model.tokenizer=%s/world/tokenizer.model", dir);
+  snprintf(actor, sizeof actor, "actor.init_from=%s/sft_bf16", dir);
+  snprintf(reward, sizeof reward, "reward.model=%s/rm_bf16", dir);
+  trainer = "sft";
+  run("sft_bf16", 1, (const char *const[]){SHAPE, from, "model.dtype=bf16", NULL}, 0);
+  trainer = "reward";
+  run("rm_bf16", 1, (const char *const[]){SHAPE, from, "model.dtype=bf16", NULL}, 0);
+#define BOTH actor, reward, GENTLE
+  run_ppo("half", 1, (const char *const[]){BOTH, NULL}, 0);
+  expect_sound("half");
+  static const int kills[] = {1};
+  struct command c =
+      ppo("half_killed", 1,
+          (const char *const[]){BOTH, "train.save_steps=1", "--resume", "auto", NULL});
+  kill_and_resume(&c, "half_killed", kills, 1);
+  expect_same_text("half/metrics.jsonl", "half_killed/metrics.jsonl");
+  if (!have_mpirun())
+    return;
+  run_ppo("half2", 2, (const char *const[]){BOTH, NULL}, 0);
+  expect_sound("half2");
+  for (int k = 0; k < 2; k++) {
+    json_t *a = metrics("half", k), *b = metrics("half2", k);
+    const double x = number(a, "objective/scores"), y = number(b, "objective/scores");
+    if (!(fabs(x - y) <= 1e-2 * (1 + fabs(x))))
+      fail_msg("line %d: mean score %.9g with one rank, %.9g with two", k, x, y);
+    json_decref(a);
+    json_decref(b);
+  }
+}
+
 static void test_switches(void **state) {
   (void)state;
   const char *const *const sets[] = {
@@ -462,17 +499,12 @@ static void test_refusals(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_killed),
-      cmocka_unit_test(test_ranks),
-      cmocka_unit_test(test_estimators),
-      cmocka_unit_test(test_switches),
-      cmocka_unit_test(test_lora_reference),
-      cmocka_unit_test(test_shared_vision),
-      cmocka_unit_test(test_scores_of_shared_vision),
-      cmocka_unit_test(test_edges),
-      cmocka_unit_test(test_identical_rewards),
-      cmocka_unit_test(test_pictures_alone),
-      cmocka_unit_test(test_refusals),
+      cmocka_unit_test(test_killed),         cmocka_unit_test(test_ranks),
+      cmocka_unit_test(test_estimators),     cmocka_unit_test(test_bf16),
+      cmocka_unit_test(test_switches),       cmocka_unit_test(test_lora_reference),
+      cmocka_unit_test(test_shared_vision),  cmocka_unit_test(test_scores_of_shared_vision),
+      cmocka_unit_test(test_edges),          cmocka_unit_test(test_identical_rewards),
+      cmocka_unit_test(test_pictures_alone), cmocka_unit_test(test_refusals),
       cmocka_unit_test(test_dump),
   };
   return cmocka_run_group_tests(tests, make_models, remove_files);
