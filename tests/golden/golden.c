@@ -1,6 +1,7 @@
 #include "tests/golden/golden.h"
 
-#include "kernels/status.h"
+#include "kernels/backend.h"
+#include "tests/unit/sim_device.h"
 
 #include <dirent.h>
 #include <math.h>
@@ -82,21 +83,47 @@ static int by_name(const void *a, const void *b) {
   return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+/* Whether the name starts with one of the prefixes between commas. */
+static bool starts_with(const char *name, const char *prefixes) {
+  for (const char *p = prefixes; *p != '\0'; p += *p == ',') {
+    const size_t n = strcspn(p, ",");
+    if (n > 0 && strncmp(name, p, n) == 0)
+      return true;
+    p += n;
+  }
+  return false;
+}
+
+/* What the simulator's checks found in the kernels that the cases ran; nothing on other devices. */
+static void check_simulator(struct golden *g) {
+  struct sim_device sim;
+  const char *found = "";
+  if (strcmp(g->device, "sim") != 0 || !sim_device_open(&sim))
+    return;
+  if (sim.reports(&found) > 0)
+    golden_fail(g, "simulator", "reports", found);
+  else
+    golden_check(g, "simulator", sim.traced() ? "reports, traced" : "reports", 0, 0);
+}
+
 int main(int argc, char **argv) {
   struct golden g = {.device = "cpu", .assets = getenv("LAUREL_ASSETS")};
-  const char *only = "";
+  const char *only = "", *skip = "";
   for (int i = 1; i < argc; i++) {
     if (strcmp(argv[i], "--device") == 0 && i + 1 < argc)
       g.device = argv[++i];
     else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc)
       only = argv[++i];
+    else if (strcmp(argv[i], "--skip") == 0 && i + 1 < argc)
+      skip = argv[++i];
     else if (argv[i][0] != '-' && g.dir == NULL)
       g.dir = argv[i];
     else
       g.dir = NULL, argc = 0;
   }
   if (g.dir == NULL) {
-    fprintf(stderr, "usage: laurel_golden DIR [--device cpu|ref] [--only PREFIX]\n");
+    fprintf(stderr, "usage: laurel_golden DIR [--device " LRL_DEVICES "] [--only PREFIX,...] "
+                    "[--skip PREFIX,...]\n");
     return 2;
   }
   if (g.assets == NULL)
@@ -111,7 +138,7 @@ int main(int argc, char **argv) {
   for (struct dirent *e; (e = readdir(d)) != NULL && n < 1024;) {
     const char *dot = strrchr(e->d_name, '.');
     if (dot != NULL && (strcmp(dot, ".h5") == 0 || strcmp(dot, ".json") == 0) &&
-        strncmp(e->d_name, only, strlen(only)) == 0)
+        (only[0] == '\0' || starts_with(e->d_name, only)) && !starts_with(e->d_name, skip))
       names[n++] = strdup(e->d_name);
   }
   closedir(d);
@@ -134,6 +161,7 @@ int main(int argc, char **argv) {
       golden_skip(&g, name, "", "no runner for this family in this version");
     free(names[i]);
   }
+  check_simulator(&g);
   printf("%d passed, %d failed, %d skipped\n", g.n_pass, g.n_fail, g.n_skip);
   return g.n_fail > 0 || g.n_pass + g.n_skip == 0;
 }

@@ -17,7 +17,7 @@ struct golden {
   const char *dir; /* the folder given */
   const char
       *assets; /* $LAUREL_ASSETS or ../shared/assets; real images and the official tokenizer */
-  const char *device; /* backend name, "cpu" unless --device says otherwise */
+  const char *device; /* of LRL_DEVICES, "cpu" unless --device says otherwise */
   int n_pass, n_fail, n_skip;
 };
 

@@ -5,8 +5,7 @@
 #include "tests/simt/simt.h"
 
 #include <dlfcn.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include <link.h>
 #include <string.h>
 
 struct sim_device {
@@ -21,12 +20,17 @@ static inline void sim_symbol(void *library, const char *name, void *function) {
   void *symbol = dlsym(library, name);
   memcpy(function, &symbol, sizeof symbol);
 }
-/* False: the library in $LAUREL_BACKENDS is not loaded, so the device is not `sim`. */
+static inline int sim_library(struct dl_phdr_info *info, size_t bytes, void *found) {
+  (void)bytes;
+  if (strstr(info->dlpi_name, "/liblaurel_sim.so") != NULL)
+    *(const char **)found = info->dlpi_name;
+  return 0;
+}
+/* False: the library is not loaded, so the device is not `sim`. */
 static inline bool sim_device_open(struct sim_device *d) {
-  char path[512];
-  const char *folder = getenv("LAUREL_BACKENDS");
-  snprintf(path, sizeof path, "%s/liblaurel_sim.so", folder != NULL ? folder : ".");
-  void *library = dlopen(path, RTLD_NOW | RTLD_NOLOAD);
+  const char *path = NULL;
+  dl_iterate_phdr(sim_library, &path);
+  void *library = path != NULL ? dlopen(path, RTLD_NOW | RTLD_NOLOAD) : NULL;
   if (library == NULL)
     return false;
   sim_symbol(library, "simt_configure", &d->configure);
