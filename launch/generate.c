@@ -37,7 +37,7 @@ static const struct lrl_option rows[] = {
     LRL_ROW_INT("threads", AT(threads), "0", 0, 1024, "", "0: as many as the machine has"),
     LRL_ROW_ENUM("device", AT(device), "cpu", LRL_DEVICES, "backend"),
 };
-static const struct lrl_option_table table = {rows, sizeof rows / sizeof rows[0]};
+const struct lrl_option_table lrl_generate_table = {rows, sizeof rows / sizeof rows[0]};
 
 static const char usage_text[] =
     "usage: laurel generate MODEL PROMPTS.jsonl [options]\n"
@@ -258,10 +258,10 @@ int lrl_command_generate(int argc, char **argv) {
   if (argc == 0 || lrl_arguments_help(argc, argv)) {
     FILE *to = argc == 0 ? stderr : stdout;
     fputs(usage_text, to);
-    lrl_config_help(&table, to);
+    lrl_config_help(&lrl_generate_table, to);
     return argc == 0 ? 2 : 0;
   }
-  lrl_status s = lrl_arguments_parse(&table, &o, argc, argv, &n_rest);
+  lrl_status s = lrl_arguments_parse(&lrl_generate_table, &o, argc, argv, &n_rest);
   if (s == LRL_OK)
     s = generate(&o, n_rest, argv);
   if (s != LRL_OK)

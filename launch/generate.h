@@ -16,6 +16,8 @@ struct lrl_generate_options {
   int image_transform, device;
 };
 
+extern const struct lrl_option_table lrl_generate_table;
+
 /* A row of the file of prompts, kept until its answers are written. */
 struct lrl_generate_row {
   json_t *id;

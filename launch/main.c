@@ -13,6 +13,7 @@ static const struct {
     {"reward", "train a Bradley-Terry reward model on preference pairs", lrl_command_reward},
     {"sft", "fine-tune a language model on answers or texts", lrl_command_sft},
     {"ppo", "train a policy against a reward model or gold rules", lrl_command_ppo},
+    {"sweep", "many runs from one file, and one table of what they gave", lrl_command_sweep},
     {"score", "score, compare or rank chats with a trained reward model", lrl_command_score},
     {"eval", "a reward model on VL-RewardBench, RewardBench, RM-Bench", lrl_command_eval},
     {"generate", "sample answers; best-of-N with a reward model", lrl_command_generate},

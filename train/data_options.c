@@ -64,7 +64,7 @@ lrl_status lrl_data_options_read(const struct lrl_data_options *o, const char *k
       .allow_context_mismatch = o->allow_context_mismatch,
       .filter_overlong = o->filter_overlong,
       .drop_duplicates = o->drop_duplicates,
-      .length_ratio = o->length_ratio,
+      .length_ratio = evaluation ? 0 : o->length_ratio, /* a choice of what to learn from */
       .length_unit = o->length_unit == 0 ? LRL_LENGTH_TOKENS : LRL_LENGTH_CHARS,
       .holdout = o->holdout,
       .held_out = held_out,

@@ -46,7 +46,7 @@ struct lrl_data_options {
       LRL_ROW_BOOL("data.share_prefix", LRL_DATA_AT(S, m, share_prefix), "true",                   \
                    "compute a pair's prompt once; false repeats it, for comparisons"),             \
       LRL_ROW_NUM("data.length_ratio", LRL_DATA_AT(S, m, length_ratio), "0", 0, 1e6,               \
-                  "keep a pair if len(chosen) <= ratio * len(rejected); 0: keep all"),             \
+                  "learn from a pair if len(chosen) <= ratio * len(rejected); 0: from all"),       \
       LRL_ROW_ENUM("data.length_unit", LRL_DATA_AT(S, m, length_unit), "tokens", "tokens|chars",   \
                    "unit of length_ratio"),                                                        \
       LRL_ROW_ENUM("data.template", LRL_DATA_AT(S, m, form), "chat", "chat|text",                  \

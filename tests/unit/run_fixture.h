@@ -124,7 +124,7 @@ static void finish(pid_t pid, int want) {
 
 /* `laurel reward` (or another trainer) on the made files into dir/run. */
 static const char *trainer = "reward";
-static struct command training(const char *run, int n_ranks, const char *const *extra) {
+static inline struct command training(const char *run, int n_ranks, const char *const *extra) {
   struct command c = {0};
   if (n_ranks > 1) {
     static const char *const mpi[] = {"mpirun",
@@ -156,7 +156,7 @@ static struct command training(const char *run, int n_ranks, const char *const *
   return c;
 }
 
-static void run(const char *name, int n_ranks, const char *const *extra, int want) {
+static inline void run(const char *name, int n_ranks, const char *const *extra, int want) {
   struct command c = training(name, n_ranks, extra);
   finish(start(&c), want);
 }
@@ -168,7 +168,7 @@ static void expect_log(const char *part) {
   free(log);
 }
 
-static int count_lines(const char *name) {
+static inline int count_lines(const char *name) {
   char *text = slurp(name, NULL);
   int n = 0;
   for (const char *p = text; p != NULL && (p = strchr(p, '\n')) != NULL; p++)
@@ -227,7 +227,7 @@ static inline void kill_and_resume(struct command *c, const char *run_name, cons
   finish(start(c), 0);
 }
 
-static void expect_same_text(const char *a, const char *b) {
+static inline void expect_same_text(const char *a, const char *b) {
   char *x = slurp(a, NULL), *y = slurp(b, NULL);
   assert_non_null(x);
   assert_string_equal(x, y);
@@ -235,5 +235,5 @@ static void expect_same_text(const char *a, const char *b) {
   free(y);
 }
 
-static bool have_mpirun(void) { return system("command -v mpirun >/dev/null 2>&1") == 0; }
+static inline bool have_mpirun(void) { return system("command -v mpirun >/dev/null 2>&1") == 0; }
 #endif
