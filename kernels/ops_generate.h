@@ -21,8 +21,8 @@ struct lrl_kv_write_args {
 /* o = softmax(scale * q k^T) v per head over cached keys: token t sees the first used[i] slots of
  * page[i], i in [page_start[t], page_start[t+1]), in that order; without pages its row is 0. Heads
  * as attention_fwd; q, o [t, n_heads, d] dense. The bits of a row depend on its own q and keys
- * only, and are those that attention_fwd gives when its key blocks hold the same tokens as the
- * pages: own tokens start a new page where a sequence continues a parent. */
+ * only; on the cpu they are those that attention_fwd gives when its key blocks hold the same tokens
+ * as the pages: own tokens start a new page where a sequence continues a parent. */
 struct lrl_attention_decode_args {
   int64_t n_tokens, n_heads, n_kv_heads, head_dim, n_pages;
   lrl_dtype dtype;

@@ -14,7 +14,7 @@ pattern='__syncthreads\(\)|__syncwarp\(\)|cp_async_wait<|cp_async_commit\(\);|cu
 caught=0 missed=0
 # Sources whose tests show a change of a header.
 users() { case $1 in */mma.cuh) echo flash ;; */device.cuh) echo rms_norm softmax ;; *) basename "${1%.*}" ;; esac; }
-program() { case $1 in */mma.cuh | */flash.cu) echo test_device_attention ;; *) echo test_ops ;; esac; }
+program() { case $1 in */mma.cuh | */flash.cu) echo test_device_attention ;; */attention_decode.cu) echo test_device_decode ;; *) echo test_ops ;; esac; }
 # program, folder of the backend: 0 it passes, 124 its time is over, else it fails.
 try() { LAUREL_BACKENDS=$2 timeout 900 build/tests/"$1" sim >"$scratch/log" 2>&1; }
 for p in $(for file in "${files[@]}"; do program "$file"; done | sort -u); do
