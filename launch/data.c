@@ -1,6 +1,7 @@
 /* `laurel data synth|stories|pack|inspect` */
 #include "data/corpus.h"
 #include "data/text.h"
+#include "data/video.h"
 #include "launch/arguments.h"
 #include "launch/commands.h"
 #include "launch/data_verbs.h"
@@ -12,8 +13,8 @@
 
 struct pack_options {
   char out[LRL_OPTION_TEXT], tokenizer[LRL_OPTION_TEXT];
-  int64_t max_length, tile, patch, hd_num, max_pixels;
-  double length_ratio, holdout;
+  int64_t max_length, tile, patch, hd_num, max_pixels, video_frames;
+  double length_ratio, holdout, video_fps;
   int form, length_unit, suffix, image_transform, holdout_by;
   bool check_data, allow_context_mismatch, filter_overlong, drop_duplicates, given_num, held_out;
 };
@@ -57,6 +58,10 @@ static const struct lrl_option pack_rows[] = {
      "training|inference", "", "geometry of tiles: up to 1.5x and centred, or 1x"},
     {"max-pixels", LRL_OPTION_INT, AT(max_pixels), "178956970", 1, 4e9, NULL, "pixels",
      "larger images are set aside"},
+    {"video-frames", LRL_OPTION_INT, AT(video_frames), "32", 1, LRL_VIDEO_MAX_FRAMES, NULL,
+     "frames", "most frames of a video"},
+    {"video-fps", LRL_OPTION_FLOAT, AT(video_fps), "1", 1e-3, 1e3, NULL, "",
+     "frames taken of a second of video, as far as there are no more than those"},
 };
 #undef AT
 enum { N_PACK = sizeof pack_rows / sizeof pack_rows[0] };
@@ -80,7 +85,9 @@ static lrl_status read_files(const struct pack_options *o, const struct lrl_toke
       .patch = (int32_t)o->patch,
       .hd_num = (int32_t)o->hd_num,
       .mode = o->image_transform == 0 ? LRL_IMAGE_TRAINING : LRL_IMAGE_INFERENCE,
-      .max_pixels = o->max_pixels};
+      .max_pixels = o->max_pixels,
+      .video_frames = o->video_frames,
+      .video_fps = o->video_fps};
   struct lrl_image_ops ops;
   LRL_TRY(lrl_image_ops_init(&ops, &images));
   const struct lrl_corpus_options c = {.tokenizer = t,

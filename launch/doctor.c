@@ -1,4 +1,5 @@
 /* `laurel doctor`: the machine and the build at a glance. */
+#include "data/video_decode.h"
 #include "kernels/backend.h"
 #include "kernels/cpu_peak.h"
 #include "launch/commands.h"
@@ -23,6 +24,8 @@ int lrl_command_doctor(int argc, char **argv) {
     printf("devices           cpu, ref; no cuda: %s\n", lrl_last_error());
     lrl_error_clear();
   }
+  const char *video = lrl_video_library();
+  printf("videos            %s\n", video != NULL ? video : "refused: built without FFmpeg");
   printf("instruction set   %s, bf16 dot products %s\n", lrl_cpu_isa(),
          lrl_cpu_has_bf16() ? "in hardware" : "emulated in f32");
   printf("threads           %d\n", threads);

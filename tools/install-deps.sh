@@ -9,7 +9,8 @@ needs=(
   "libopenmpi-dev:MPI, several ranks"
   "openmpi-bin:mpirun" "libhdf5-dev:checkpoints and packed corpora" "libyaml-dev:configs"
   "libjansson-dev:JSON" "libjpeg62-turbo-dev:JPEG images" "libpng-dev:PNG images"
-  "libwebp-dev:WebP images" "zlib1g-dev:compressed data files"
+  "libwebp-dev:WebP images" "libavformat-dev:videos, their containers" "libavcodec-dev:videos, their codecs"
+  "libswscale-dev:videos, their colours" "zlib1g-dev:compressed data files"
   "libsentencepiece-dev:the tokenizer" "libxxhash-dev:checksums" "libcmocka-dev:the tests"
   "clang-format-14:style check" "ccache:faster rebuilds"
 )

@@ -3,6 +3,7 @@
 #define LRL_DATA_OPTIONS_H
 #include "data/corpus.h"
 #include "data/order.h"
+#include "data/video.h"
 #include "train/option_rows.h"
 
 struct lrl_data_options {
@@ -14,7 +15,8 @@ struct lrl_data_options {
   double length_ratio, holdout;
   int length_unit, holdout_by;
   int image_transform;
-  int64_t hd_num, max_pixels;
+  int64_t hd_num, max_pixels, video_frames;
+  double video_fps;
   bool withhold_images;
 };
 
@@ -62,6 +64,10 @@ struct lrl_data_options {
                   "most tiles of an image, the global view not counted"),                          \
       LRL_ROW_INT("data.max_pixels", LRL_DATA_AT(S, m, max_pixels), "178956970", 1, 4e9, "pixels", \
                   "larger images are set aside"),                                                  \
+      LRL_ROW_INT("data.video_frames", LRL_DATA_AT(S, m, video_frames), "32", 1,                   \
+                  LRL_VIDEO_MAX_FRAMES, "frames", "most frames of a video"),                       \
+      LRL_ROW_NUM("data.video_fps", LRL_DATA_AT(S, m, video_fps), "1", 1e-3, 1e3,                  \
+                  "frames taken of a second of video, as far as there are no more than those"),    \
       LRL_ROW_BOOL("data.withhold_images", LRL_DATA_AT(S, m, withhold_images), "false",            \
                    "leave images out of multi-modal pairs: a control experiment")
 

@@ -15,6 +15,8 @@ struct lrl_image_ops_options lrl_reward_image_options(const struct lrl_model_opt
       .hd_num = (int32_t)data->hd_num,
       .mode = data->image_transform == 0 ? LRL_IMAGE_TRAINING : LRL_IMAGE_INFERENCE,
       .max_pixels = data->max_pixels,
+      .video_frames = data->video_frames,
+      .video_fps = data->video_fps,
   };
 }
 

@@ -1,5 +1,7 @@
 #include "data/synth/canvas.h"
 
+#include "data/font.h"
+
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,9 +98,9 @@ void lrl_canvas_text(struct lrl_canvas *c, int x, int y, int advance, const char
                      struct lrl_colour colour) {
   for (; *text != '\0'; text++, x += advance) {
     const uint8_t *rows = lrl_font_glyph((char)toupper((unsigned char)*text));
-    for (int j = 0; rows != NULL && j < 7; j++)
-      for (int i = 0; i < 5; i++)
-        if (rows[j] >> (4 - i) & 1)
+    for (int j = 0; rows != NULL && j < LRL_GLYPH_HEIGHT; j++)
+      for (int i = 0; i < LRL_GLYPH_WIDTH; i++)
+        if (rows[j] >> (LRL_GLYPH_WIDTH - 1 - i) & 1)
           lrl_canvas_rect(c, x + i, y + j, 1, 1, colour);
   }
 }

@@ -42,6 +42,4 @@ void lrl_canvas_shape(struct lrl_canvas *c, enum lrl_shape shape, int x, int y, 
  * points further. Characters without a glyph are left blank. */
 void lrl_canvas_text(struct lrl_canvas *c, int x, int y, int advance, const char *text,
                      struct lrl_colour colour);
-/* The 7 rows of a glyph, bit 4 leftmost; NULL without one. */
-const uint8_t *lrl_font_glyph(char ch);
 #endif

@@ -183,29 +183,33 @@ static const char *sha_of_path(const json_t *images, const char *path) {
 static void canvas(struct real_case *c, const json_t *entry, const char *what) {
   enum { MAX_FRAMES = 256 };
   static struct lrl_image frames[MAX_FRAMES];
-  struct lrl_image out = {0}, resized = {0};
+  struct lrl_video_size sizes[MAX_FRAMES];
+  struct lrl_video_canvas out = {0};
   const json_t *paths = json_object_get(entry, "frames");
   size_t n = json_array_size(paths), read = 0;
   for (; read < n && n <= MAX_FRAMES; read++) {
     const char *path = json_string_value(json_array_get(paths, read));
     if (path == NULL || !find_image(c, path, sha_of_path(c->images, path), &frames[read]))
       break;
+    sizes[read] = (struct lrl_video_size){frames[read].width, frames[read].height};
   }
   if (read == n && n > 0 &&
-      golden_ok(c->g, c->name, what,
-                lrl_video_canvas(frames, (int64_t)n, 560, LRL_IMAGE_MAX_PIXELS, &out, NULL, NULL,
-                                 &resized, &c->w.scratch))) {
-    double wrong = !pixels_are(&out, json_object_get(entry, "frame2img_size"),
-                               text_of(entry, "frame2img_sha256"));
-    wrong += !transform_agrees(c, &out, "Video_transform", 1,
+      golden_ok(
+          c->g, c->name, what,
+          lrl_video_canvas_begin(&out, sizes, (int64_t)n, 560, LRL_IMAGE_MAX_PIXELS, false))) {
+    double wrong = 0;
+    for (size_t i = 0; i < n; i++)
+      wrong += lrl_video_canvas_add(&out, &frames[i]) != LRL_OK;
+    wrong += !pixels_are(&out.image, json_object_get(entry, "frame2img_size"),
+                         text_of(entry, "frame2img_sha256"));
+    wrong += !transform_agrees(c, &out.image, "Video_transform", 1,
                                json_object_get(entry, "video_transform_size"),
                                text_of(entry, "video_transform_sha256"));
     golden_check(c->g, c->name, what, wrong, 0);
   }
   for (size_t i = 0; i < n && i < MAX_FRAMES; i++)
     lrl_image_free(&frames[i]);
-  lrl_image_free(&out);
-  lrl_image_free(&resized);
+  lrl_video_canvas_free(&out);
 }
 
 static void run_real(struct golden *g, const char *path, const char *name) {

@@ -107,10 +107,10 @@ static void test_packed_for_others(void **state) {
   static const struct {
     struct lrl_image_ops_options images;
     const char *want;
-  } cases[] = {{{56, 7, 9, LRL_IMAGE_INFERENCE, 0}, NULL},
-               {{56, 14, 9, LRL_IMAGE_INFERENCE, 0}, "other image settings"},
-               {{112, 14, 9, LRL_IMAGE_INFERENCE, 0}, "other image settings"},
-               {{56, 7, 9, LRL_IMAGE_TRAINING, 0}, "other image settings"}};
+  } cases[] = {{{56, 7, 9, LRL_IMAGE_INFERENCE, 0, 0, 0}, NULL},
+               {{56, 14, 9, LRL_IMAGE_INFERENCE, 0, 0, 0}, "other image settings"},
+               {{112, 14, 9, LRL_IMAGE_INFERENCE, 0, 0, 0}, "other image settings"},
+               {{56, 7, 9, LRL_IMAGE_TRAINING, 0, 0, 0}, "other image settings"}};
   char path[128], model[128];
   struct lrl_tokenizer *t;
   assert_int_equal(run("pack --tokenizer w/tokenizer.model --out o.h5 --tile 56 --patch 7 "

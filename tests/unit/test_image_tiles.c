@@ -1,9 +1,8 @@
-/* Geometry, resampling, tiles, video canvases; tiles through lrl_image_ops from several threads. */
+/* Geometry, resampling, tiles; tiles through lrl_image_ops from several threads. */
 #include "image_fixture.h"
 
 #include "data/image_ops.h"
 #include "data/image_transform.h"
-#include "data/video.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -166,51 +165,6 @@ static void test_tiles(void **state) {
   lrl_buffer_free(&scratch);
 }
 
-/* ---- video ---- */
-
-static void test_video_frames(void **state) {
-  (void)state;
-  int64_t at[64];
-  static const int64_t spec[] = {0, 1, 3, 5, 7, 9}; /* n = 64 (SPEC 3.6) */
-  assert_int_equal(lrl_video_frames(0, 64, 1, 32, at), 32);
-  assert_memory_equal(at, spec, sizeof spec);
-  assert_int_equal(at[31], 60);
-  assert_int_equal(lrl_video_frames(0, 100, 12.5, 32, at), 9); /* 12.5 rounds to 12 */
-  assert_int_equal(at[8], 96);
-  assert_int_equal(lrl_video_frames(0, 3, 0.1, 32, at), 3);
-  assert_int_equal(lrl_video_frames(7, 7, 25, 32, at), 0);
-}
-
-static void test_video_canvas(void **state) {
-  (void)state;
-  struct lrl_image frames[2] = {{0}, {0}}, out = {0}, resized = {0};
-  struct lrl_buffer scratch = {0};
-  int32_t x[2], y[2];
-  for (int high = 0; high < 2; high++) {
-    fill(&frames[0], high ? 10 : 20, high ? 20 : 10, 1);
-    fill(&frames[1], high ? 10 : 20, high ? 20 : 10, 2);
-    assert_int_equal(lrl_video_canvas(frames, 2, 10, 1 << 20, &out, x, y, &resized, &scratch),
-                     LRL_OK);
-    assert_int_equal(out.width, high ? 2 * (10 + 10) : 20);
-    assert_int_equal(out.height, high ? 20 + 40 : 2 * (10 + 50));
-    assert_int_equal(x[1], high ? 20 : 0);
-    assert_int_equal(y[1], high ? 0 : 60);
-    const uint8_t *p = out.rgb.data;
-    int64_t line = high ? 3 * 15 : 3 * 55 * 20; /* 5 pixels behind the first frame */
-    assert_int_equal(p[line], 0);
-    assert_int_equal(p[0], 255);
-    assert_memory_equal(p + 3 * 40 * out.width, frames[0].rgb.data, 3 * (size_t)frames[0].width);
-  }
-  assert_int_equal(lrl_video_canvas(frames, 2, 10, 100, &out, NULL, NULL, &resized, &scratch),
-                   LRL_ERR_SHAPE);
-  lrl_error_clear();
-  lrl_image_free(&frames[0]);
-  lrl_image_free(&frames[1]);
-  lrl_image_free(&out);
-  lrl_image_free(&resized);
-  lrl_buffer_free(&scratch);
-}
-
 /* ---- lrl_image_ops ---- */
 
 struct job {
@@ -316,8 +270,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_spec_table),      cmocka_unit_test(test_hd_num),
       cmocka_unit_test(test_geometry_bounds), cmocka_unit_test(test_resize),
-      cmocka_unit_test(test_tiles),           cmocka_unit_test(test_video_frames),
-      cmocka_unit_test(test_video_canvas),    cmocka_unit_test(test_threads),
+      cmocka_unit_test(test_tiles),           cmocka_unit_test(test_threads),
       cmocka_unit_test(test_ops_limits),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
