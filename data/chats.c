@@ -81,8 +81,7 @@ static lrl_status add_images(struct reader *r, const json_t *row, struct lrl_row
   return LRL_OK;
 }
 
-/* The roles of the official training format by the names that scoring knows. */
-static void name_roles(struct lrl_message *messages, int64_t n) {
+void lrl_chat_name_roles(struct lrl_message *messages, int64_t n) {
   for (int64_t i = 0; i < n; i++)
     if (strcmp(messages[i].role, "human") == 0)
       messages[i].role = "user";
@@ -105,7 +104,7 @@ static lrl_status read_row(void *user, const struct lrl_row *row) {
   LRL_TRY(lrl_buffer_reserve(&r->chats, (size_t)(r->n_chats + 1) * sizeof(struct lrl_chat)));
   struct lrl_chat *chats = r->chats.data;
   const struct place *p = r->places.data;
-  name_roles(r->messages.data, r->n_messages);
+  lrl_chat_name_roles(r->messages.data, r->n_messages);
   for (int64_t i = 0; i < r->n_chats && !e.set; i++)
     chats[i] = (struct lrl_chat){(struct lrl_message *)r->messages.data + p[i].first_message,
                                  p[i].n_messages, (const char **)r->images.data + p[i].first_image,

@@ -26,6 +26,9 @@ struct lrl_chat_row {
   int64_t n_chats;
   const char *error; /* a sentence when the row cannot be used (n_chats is 0 then), else NULL */
 };
+/* Changes the roles of the official training format (human, bot, gpt) to those that scoring knows.
+ */
+void lrl_chat_name_roles(struct lrl_message *messages, int64_t n);
 /* Calls fn for every row in order; all pointers live until fn returns. A failure of fn ends the
  * reading and is returned. Errors of the file itself as lrl_rows_read. */
 lrl_status lrl_chats_read(const char *path,

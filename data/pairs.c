@@ -123,7 +123,7 @@ static lrl_status read_row(void *user, const struct lrl_row *row) {
   struct reader *r = user;
   struct lrl_pair *p = &r->pair;
   struct lrl_row_error e = {0};
-  *p = (struct lrl_pair){.row = row->row, .line = row->line, .id = "", .margin = NAN};
+  *p = (struct lrl_pair){.row = row->row, .line = row->line, .id = "", .margin = NAN, .from = row};
   if (row->value == NULL) {
     lrl_pair_set_aside(p, LRL_ASIDE_JSON, "%s", row->damage);
     return r->fn(r->user, p);

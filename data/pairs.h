@@ -39,6 +39,7 @@ enum lrl_corpus_form {
   LRL_FORM_ALL_ANSWERS, /* rejected where there is one; a corpus has both as chats of their own */
 };
 
+struct lrl_row;
 struct lrl_pair {
   int64_t row;                /* 0-based item of the list */
   int64_t line;               /* 1-based line; row + 1 for a list */
@@ -48,11 +49,12 @@ struct lrl_pair {
   int64_t n_chosen, n_rejected;
   const char **images; /* paths as written */
   int64_t n_images;
-  bool has_image_key; /* decides whether a file counts as multimodal (SPEC 5.7) */
-  float margin;       /* key "margin"; NaN without one */
+  bool has_image_key;         /* decides whether a file counts as multimodal (SPEC 5.7) */
+  float margin;               /* key "margin"; NaN without one */
+  const struct lrl_row *from; /* data/rows.h: what stands in the file */
   enum lrl_aside aside;
   char detail[200]; /* a sentence when aside is set; the fields above then may be
-                       incomplete and are not to be read, except row, line, id */
+                       incomplete and are not to be read, except row, line, id, from */
 };
 
 /* Calls fn for every row of the file in order, also for those set aside. The pair and its strings

@@ -121,6 +121,43 @@ lrl_status lrl_row_images(const json_t *v, struct lrl_buffer *b, int64_t *n,
 
 typedef lrl_status row_fn(void *user, const struct lrl_row *row);
 
+static bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+
+static const char *skip_blanks(const char *at, const char *end) {
+  while (at < end && is_blank(*at))
+    at++;
+  return at;
+}
+
+/* Bytes from `at` to the last one before `end` that is not blank. */
+static size_t trimmed(const char *at, const char *end) {
+  while (end > at && is_blank(end[-1]))
+    end--;
+  return (size_t)(end - at);
+}
+
+/* Where the value at `at` of a list that is known to be JSON ends: at the comma or bracket behind
+ * it. */
+static const char *value_end(const char *at, const char *end) {
+  int64_t depth = 0;
+  bool quoted = false;
+  for (; at < end; at++) {
+    if (quoted) {
+      at += *at == '\\';
+      quoted = *at != '"';
+    } else if (*at == '"') {
+      quoted = true;
+    } else if (*at == '[' || *at == '{') {
+      depth++;
+    } else if (depth == 0 && (*at == ',' || *at == ']')) {
+      return at;
+    } else if (*at == ']' || *at == '}') {
+      depth--;
+    }
+  }
+  return end;
+}
+
 static lrl_status read_lines(const char *text, size_t n_bytes, row_fn *fn, void *user) {
   int64_t row = 0, line = 0;
   const char *end = text + n_bytes;
@@ -128,9 +165,7 @@ static lrl_status read_lines(const char *text, size_t n_bytes, row_fn *fn, void 
     stop = memchr(at, '\n', (size_t)(end - at));
     stop = stop == NULL ? end : stop;
     line++;
-    const char *c = at;
-    while (c < stop && (*c == ' ' || *c == '\t' || *c == '\r'))
-      c++;
+    const char *c = skip_blanks(at, stop);
     if (c == stop)
       continue;
     json_error_t e;
@@ -138,7 +173,8 @@ static lrl_status read_lines(const char *text, size_t n_bytes, row_fn *fn, void 
     json_t *v = json_loadb(at, (size_t)(stop - at), JSON_ALLOW_NUL | JSON_DECODE_ANY, &e);
     if (v == NULL)
       snprintf(damage, sizeof damage, "not JSON at column %d: %.120s", e.column, e.text);
-    lrl_status status = fn(user, &(struct lrl_row){row++, line, v, v == NULL ? damage : NULL});
+    lrl_status status =
+        fn(user, &(struct lrl_row){row++, line, v, v == NULL ? damage : NULL, c, trimmed(c, stop)});
     json_decref(v);
     LRL_TRY(status);
   }
@@ -157,8 +193,13 @@ static lrl_status read_list(const char *path, const char *text, size_t n_bytes, 
     status = LRL_FAIL(LRL_ERR_FORMAT,
                       "%s holds an object, not a list; name a file with one object a line *.jsonl",
                       path);
-  for (size_t i = 0; status == LRL_OK && i < json_array_size(list); i++)
-    status = fn(user, &(struct lrl_row){(int64_t)i, (int64_t)i + 1, json_array_get(list, i), NULL});
+  const char *end = text + n_bytes, *at = skip_blanks(text, end) + 1; /* behind the bracket */
+  for (size_t i = 0; status == LRL_OK && i < json_array_size(list); i++) {
+    const char *stop = value_end(at = skip_blanks(at, end), end);
+    status = fn(user, &(struct lrl_row){(int64_t)i, (int64_t)i + 1, json_array_get(list, i), NULL,
+                                        at, trimmed(at, stop)});
+    at = stop + 1;
+  }
   json_decref(list);
   return status;
 }

@@ -12,6 +12,8 @@ struct lrl_row {
   int64_t line;        /* 1-based line; row + 1 in a list */
   const json_t *value; /* NULL for a line that is not JSON */
   const char *damage;  /* then a sentence, else NULL */
+  const char *text;    /* its own bytes in the file, without blanks around it; not terminated */
+  size_t n_text;
 };
 /* Calls fn for every row in order; the row lives until fn returns. A failure of fn ends the reading
  * and is returned. LRL_ERR_IO for a file that cannot be read, LRL_ERR_FORMAT with line and column
