@@ -10,7 +10,7 @@
 struct synth_options {
   char out[LRL_OPTION_TEXT], size[LRL_OPTION_TEXT], domains[LRL_OPTION_TEXT];
   int64_t seed, validation, tile;
-  double verbose_bias;
+  double verbose_bias, faults;
   int level;
 };
 #define AT(f) offsetof(struct synth_options, f)
@@ -32,6 +32,8 @@ static const struct lrl_option synth_rows[] = {
     {"verbose-bias", LRL_OPTION_FLOAT, AT(verbose_bias), "0", 0, 1, NULL, "",
      "share of the pairs whose right reply is padded and so the longer one; of the rest both are "
      "padded or neither"},
+    {"faults", LRL_OPTION_FLOAT, AT(faults), "0", 0, 1, NULL, "",
+     "also write sft_<split>.json, chats of which this share has a known fault"},
 };
 #undef AT
 const struct lrl_option_table lrl_data_synth_table = {synth_rows,
@@ -68,6 +70,7 @@ lrl_status lrl_data_synth(int argc, char **argv) {
   w.world.unit = (int32_t)o.tile;
   w.world.level = o.level == 0 ? LRL_SYNTH_FULL : LRL_SYNTH_EASY;
   w.world.verbose_bias = o.verbose_bias;
+  w.faults = o.faults;
   double t0 = omp_get_wtime();
   LRL_TRY(lrl_synth_write(o.out, &w));
   int n_domains = __builtin_popcount(w.domains);

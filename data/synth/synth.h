@@ -42,6 +42,7 @@ struct lrl_synth_options {
   struct lrl_synth_world world;
   int64_t n_train, n_validation; /* pairs of each domain */
   uint32_t domains;              /* bit set */
+  double faults;                 /* share of faulty rows in the chats to imitate; 0: no chats */
 };
 
 /* Item `index` of a domain's split: a pure function of these arguments. The splits have no scene in
@@ -54,10 +55,13 @@ void lrl_synth_item_free(struct lrl_synth_item *item);
 /* Writes into the folder `dir` (made when missing; files of the same names are replaced):
  *   <domain>_<split>.json           pairs, one a line of a JSON list
  *   images/<domain>/<split>-<n>.png or .jpg
+ *   sft_<split>.json            with faults > 0: the right replies as chats to imitate, of all
+ *                               domains ("source"), some of them faulty ("fault"; faults.c)
  *   data.txt, data_validation.txt   mixtures of all domains
  *   tokenizer.model                 trained on the replies and prompts of all domains and levels;
  *                                   depends on the seed only
  *   README.txt
- * The same options give the same bytes; more pairs keep those of fewer. LRL_ERR_IO, LRL_ERR_ARG. */
+ * The same options give the same bytes; more pairs keep those of fewer (chats do not: a wrong
+ * picture is another row's). LRL_ERR_IO, LRL_ERR_ARG. */
 lrl_status lrl_synth_write(const char *dir, const struct lrl_synth_options *options);
 #endif

@@ -89,7 +89,7 @@ static uint32_t hash_tree(const char *root) {
 
 static void write_world(const char *name, uint64_t seed, int64_t n, uint32_t domains) {
   const struct lrl_synth_options o = {
-      {seed, UNIT, world.level, world.verbose_bias}, n, (n + 4) / 5, domains};
+      {seed, UNIT, world.level, world.verbose_bias}, n, (n + 4) / 5, domains, 0};
   ok(lrl_synth_write(in_dir(name), &o));
 }
 
@@ -504,6 +504,63 @@ static void test_gold_is_not_read(void **state) {
   lrl_tokenizer_close(t);
 }
 
+/* One chat of sft_train.json against the items it was made of; gives which fault it is of. */
+static int check_chat(const json_t *row, enum lrl_synth_domain domain, int64_t i) {
+  static const char *const kinds[] = {"none", "wrong_image", "empty_answer", "hallucination"};
+  static struct lrl_synth_item own, other;
+  const char *fault = json_string_value(json_object_get(row, "fault")), *image;
+  const json_t *chat = json_object_get(row, "conversations");
+  const char *answer = json_string_value(json_object_get(json_array_get(chat, 1), "value"));
+  int kind = 0;
+  while (strcmp(fault, kinds[kind]) != 0)
+    kind++;
+  draw(domain, LRL_SYNTH_TRAIN, i, &own);
+  assert_string_equal(json_string_value(json_object_get(json_array_get(chat, 0), "value")),
+                      own.prompt);
+  assert_string_equal(answer, kind == 2 ? "" : kind == 3 ? own.rejected : own.chosen);
+  image = json_string_value(json_object_get(row, "image"));
+  assert_int_equal(image != NULL, own.n_images == 1);
+  const int64_t at = image == NULL ? i : strtoll(strrchr(image, '-') + 1, NULL, 10);
+  assert_int_equal(at == i, kind != 1);
+  if (kind == 1) { /* the answer is wrong for the picture */
+    double reward;
+    draw(domain, LRL_SYNTH_TRAIN, at, &other);
+    assert_string_equal(other.prompt, own.prompt);
+    char *gold = json_dumps(other.gold, 0);
+    ok(lrl_synth_verify(gold, answer, true, &reward));
+    assert_true(reward < 1);
+    free(gold);
+  }
+  lrl_synth_item_free(&own);
+  lrl_synth_item_free(&other);
+  memset(&own, 0, sizeof own);
+  memset(&other, 0, sizeof other);
+  return kind;
+}
+
+/* Chats have the faults they are said to have, as often as asked for; the pairs stay as they are.
+ */
+static void test_faults(void **state) {
+  (void)state;
+  const enum lrl_synth_domain of[2] = {LRL_SYNTH_RELATION, LRL_SYNTH_ARITHMETIC};
+  struct lrl_synth_options o = {
+      {SEED, UNIT, world.level, 0}, 200, 1, 1U << of[0] | 1U << of[1], 0.5};
+  ok(lrl_synth_write(in_dir("faulty"), &o));
+  o.faults = 0;
+  ok(lrl_synth_write(in_dir("sound"), &o));
+  same_start("sound/relation_train.json", "faulty/relation_train.json", true);
+  assert_int_not_equal(access(in_dir("sound/sft_train.json"), F_OK), 0);
+  json_t *rows = json_load_file(in_dir("faulty/sft_train.json"), 0, NULL);
+  assert_int_equal(json_array_size(rows), 400);
+  int count[4] = {0};
+  for (size_t i = 0; i < 400; i++)
+    count[check_chat(json_array_get(rows, i), of[i / 200], (int64_t)i % 200)]++;
+  assert_true(count[0] > 160 && count[0] < 240); /* 200 +- 4 standard deviations */
+  for (int k = 1; k < 4; k++)
+    assert_true(count[k] > 15);
+  json_decref(rows);
+}
+
 static int easy(void **state) {
   (void)state;
   world.level = LRL_SYNTH_EASY;
@@ -532,7 +589,9 @@ int main(void) {
       cmocka_unit_test(test_verbose_bias),
       cmocka_unit_test(test_disjoint_splits),
       cmocka_unit_test_setup_teardown(test_disjoint_splits, easy, full),
-      cmocka_unit_test(test_gold_is_not_read)};
+      cmocka_unit_test(test_gold_is_not_read),
+      cmocka_unit_test(test_faults),
+      cmocka_unit_test_setup_teardown(test_faults, easy, full)};
   print_message("seed %d\n", SEED);
   return cmocka_run_group_tests(tests, setup, teardown);
 }
