@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <setjmp.h>
-#include <stdio.h>
 #include <string.h>
 
 #include <jpeglib.h>
@@ -43,8 +42,8 @@ static void jpeg_failed(j_common_ptr info) {
   longjmp(e->jump, 1);
 }
 
-static lrl_status jpeg_rows(FILE *f, const char *path, const uint8_t *rgb, int32_t width,
-                            int32_t height, int quality) {
+lrl_status lrl_jpeg_put(FILE *f, const char *path, const uint8_t *rgb, int32_t width,
+                        int32_t height, int quality) {
   struct jpeg_compress_struct c;
   struct jpeg_failure e;
   c.err = jpeg_std_error(&e.mgr);
@@ -80,5 +79,5 @@ lrl_status lrl_jpeg_write(const char *path, const uint8_t *rgb, int32_t width, i
   FILE *f = fopen(path, "wb");
   if (f == NULL)
     return LRL_FAIL(LRL_ERR_IO, "cannot write %s: %s", path, strerror(errno));
-  return close_file(f, path, jpeg_rows(f, path, rgb, width, height, quality));
+  return close_file(f, path, lrl_jpeg_put(f, path, rgb, width, height, quality));
 }

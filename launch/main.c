@@ -19,6 +19,7 @@ static const struct {
     {"generate", "sample answers; best-of-N with a reward model", lrl_command_generate},
     {"bon-curve", "best-of-N: learned and gold reward against KL", lrl_command_bon_curve},
     {"convert", "checkpoints of other programs to Laurel's", lrl_command_convert},
+    {"filter", "flag chats that a reward model thinks little of", lrl_command_filter},
     {"data", "write a synthetic corpus; pack and inspect preference data", lrl_command_data},
     {"doctor", "what this machine and this build can do", lrl_command_doctor},
     {"bench", "time ops and training steps against the machine's measured peak", lrl_command_bench},

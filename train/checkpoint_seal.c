@@ -1,6 +1,7 @@
 #include "train/checkpoint_seal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -102,16 +103,35 @@ static bool seal_holds(int fd, const struct seal *s, const struct lrl_extent *e)
   return hash_rest(fd, e, s->n_extents, s->hdf5_bytes, &rest) && rest == s->rest;
 }
 
-lrl_status lrl_seal_check(int fd, const char *path) {
+static lrl_status read_seal(int fd, const char *path, struct seal *s, uint64_t *bytes) {
   struct stat st;
-  struct seal s;
   if (fstat(fd, &st) != 0)
     return LRL_FAIL(LRL_ERR_IO, "cannot read the checkpoint %s: %s", path, strerror(errno));
-  const uint64_t bytes = (uint64_t)st.st_size;
-  if (!S_ISREG(st.st_mode) || bytes < sizeof s ||
-      !lrl_read_at(fd, &s, sizeof s, bytes - sizeof s) ||
-      memcmp(s.format, FORMAT, sizeof FORMAT) != 0)
+  *bytes = (uint64_t)st.st_size;
+  if (!S_ISREG(st.st_mode) || *bytes < sizeof *s ||
+      !lrl_read_at(fd, s, sizeof *s, *bytes - sizeof *s) ||
+      memcmp(s->format, FORMAT, sizeof FORMAT) != 0)
     return LRL_FAIL(LRL_ERR_FORMAT, "%s is not a checkpoint of Laurel, or was cut short", path);
+  return LRL_OK;
+}
+
+lrl_status lrl_seal_name(const char *path, uint64_t *name) {
+  struct seal s;
+  uint64_t bytes;
+  const int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0)
+    return LRL_FAIL(LRL_ERR_IO, "cannot read the checkpoint %s: %s", path, strerror(errno));
+  const lrl_status status = read_seal(fd, path, &s, &bytes);
+  close(fd);
+  LRL_TRY(status);
+  *name = s.self;
+  return LRL_OK;
+}
+
+lrl_status lrl_seal_check(int fd, const char *path) {
+  struct seal s;
+  uint64_t bytes;
+  LRL_TRY(read_seal(fd, path, &s, &bytes));
   const uint64_t table = bytes - sizeof s - s.hdf5_bytes;
   struct lrl_extent *e = NULL;
   bool ok = s.hdf5_bytes <= bytes - sizeof s && table % sizeof *e == 0 &&

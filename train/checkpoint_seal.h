@@ -18,6 +18,9 @@ bool lrl_seal_write(int fd, const struct lrl_extent *extents, int64_t n);
 /* LRL_ERR_FORMAT when the file is not sealed or was changed since; `path` is for the message. */
 lrl_status lrl_seal_check(int fd, const char *path);
 
+/* A number that names the content of a sealed file, from its seal alone. Errors as above. */
+lrl_status lrl_seal_name(const char *path, uint64_t *name);
+
 /* All `bytes` bytes at `offset`. false: errno says why, 0 is the end of the file. */
 bool lrl_write_at(int fd, const void *data, size_t bytes, uint64_t offset);
 bool lrl_read_at(int fd, void *data, size_t bytes, uint64_t offset);
