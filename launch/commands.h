@@ -15,6 +15,7 @@ int lrl_command_data(int argc, char **argv);
 int lrl_command_generate(int argc, char **argv);
 int lrl_command_bon_curve(int argc, char **argv);
 int lrl_command_sweep(int argc, char **argv);
+int lrl_command_plan(int argc, char **argv);
 int lrl_command_convert(int argc, char **argv);
 
 #endif

@@ -21,6 +21,8 @@ static const struct {
     {"convert", "checkpoints of other programs to Laurel's", lrl_command_convert},
     {"filter", "flag chats that a reward model thinks little of", lrl_command_filter},
     {"data", "write a synthetic corpus; pack and inspect preference data", lrl_command_data},
+    {"plan", "memory, work and messages of a training run, before it is launched",
+     lrl_command_plan},
     {"doctor", "what this machine and this build can do", lrl_command_doctor},
     {"bench", "time ops and training steps against the machine's measured peak", lrl_command_bench},
 };
