@@ -241,7 +241,7 @@ static lrl_status block_back(struct lrl_tape *tape, void *saved) {
 
 void lrl_block(struct lrl_tape *tape, lrl_block_fn *fn, void *user, int n_in,
                struct lrl_tensor **in, int n_out, struct lrl_tensor **out) {
-  if (tape->status != LRL_OK || !tape->record || !tape->recompute) {
+  if (tape->status != LRL_OK || (tape->record && !tape->recompute)) {
     fn(tape, user, in, out);
     return;
   }
@@ -285,7 +285,7 @@ void lrl_block(struct lrl_tape *tape, lrl_block_fn *fn, void *user, int n_in,
   }
   for (int i = 0; i < n_out; i++)
     out[i] = new_tensor(tape, moved[i]);
-  if (!grads)
+  if (!grads || !tape->record)
     return;
   struct block_saved *b = lrl_tape_record(tape, block_back, sizeof *b, out[0],
                                           n_out > 1 ? out[1] : NULL, n_out > 2 ? out[2] : NULL);
