@@ -41,6 +41,9 @@ const struct lrl_option lrl_ppo_options[] = {
     NUM("rollout.repetition_penalty", repetition_penalty, "1", 0.01, 100, "1: off"),
     INT("rollout.max_samples", max_samples, "64", 1, 4096, "", "responses decoded at once"),
     INT("rollout.eval_samples", eval_samples, "1", 1, 1e5, "", "responses to each held-out prompt"),
+    INT("rollout.show", show, "8", 0, 1000, "",
+        "held-out responses, evenly spread, whose text goes into metrics.jsonl with every "
+        "evaluation"),
     BOOL("rollout.dump", dump, "false",
          "write each iteration's experience to (output_dir)/experience/*.h5"),
 

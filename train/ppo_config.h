@@ -16,7 +16,8 @@ struct lrl_ppo_config {
   bool raw;
 
   /* rollout.* */
-  int64_t rollout_batch_size, samples_per_prompt, max_new_tokens, top_k, max_samples, eval_samples;
+  int64_t rollout_batch_size, samples_per_prompt, max_new_tokens, top_k, max_samples, eval_samples,
+      show;
   double temperature, top_p, repetition_penalty;
   bool dump;
 

@@ -7,8 +7,35 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Response k as it is read: "eval/samples" of metrics.jsonl. Tokens may spell no valid UTF-8; then
+ * there is no text. */
+static lrl_status put_sample(const struct lrl_ppo_trainer *t, const struct lrl_ppo_experience *e,
+                             int64_t k, json_t *samples) {
+  const struct lrl_prompt *p = &e->prompt[e->group[k]].data;
+  char *text;
+  LRL_TRY(lrl_tokenizer_decode(t->models.tokenizer, e->token + e->start[k],
+                               e->length[k] - e->finished[k], &text));
+  json_t *o = json_object(), *images = json_array(), *response = json_string(text);
+  free(text);
+  for (int64_t i = 0; i < p->n_images; i++)
+    json_array_append_new(images, json_string(p->image[i].path));
+  json_object_set_new(o, "prompt",
+                      json_string(p->n_messages > 0 ? p->messages[p->n_messages - 1].content : ""));
+  if (p->n_images > 0)
+    json_object_set(o, "images", images);
+  json_decref(images);
+  json_object_set_new(o, "response", response != NULL ? response : json_null());
+  json_object_set_new(o, "finished", json_boolean(e->finished[k]));
+  json_object_set_new(o, "score", lrl_metrics_number(e->score[k]));
+  json_object_set_new(o, "gold", lrl_metrics_number(e->gold[k]));
+  json_array_append_new(samples, o);
+  return LRL_OK;
+}
+
 /* figures[0] is of all prompts, [1 + i] of those of file i. */
-static lrl_status respond(struct lrl_ppo_trainer *t, struct lrl_ppo_figures *figures) {
+static lrl_status respond(struct lrl_ppo_trainer *t, struct lrl_ppo_figures *figures,
+                          json_t *samples) {
+  const int64_t show = lrl_comm_rank(t->comm) == 0 ? t->cfg->show : 0;
   enum { AT_ONCE = 256 };
   for (int64_t first = 0, n = lrl_prompts_n(t->eval); first < n; first += AT_ONCE) {
     struct lrl_ppo_experience e;
@@ -20,6 +47,10 @@ static lrl_status respond(struct lrl_ppo_trainer *t, struct lrl_ppo_figures *fig
     LRL_TRY(lrl_ppo_rollout(t, &r, &e));
     LRL_TRY(lrl_ppo_logprobs_of(t, &e));
     for (int64_t k = 0; k < e.n_responses; k++) {
+      /* The first of each of `show` parts of the prompts: all files have their share. */
+      const int64_t part = (first + e.prompt[e.group[k]].position) * show / n;
+      if (show > 0 && part >= (int64_t)json_array_size(samples))
+        LRL_TRY(put_sample(t, &e, k, samples));
       lrl_ppo_figures_response(&figures[0], &e, k);
       lrl_ppo_figures_response(&figures[1 + e.prompt[e.group[k]].data.i_file], &e, k);
     }
@@ -48,12 +79,13 @@ static void report(const struct lrl_ppo_trainer *t, const char *name, const char
   lrl_ppo_put(o, prefix, "num_responses", f->responses);
 }
 
-static lrl_status evaluate(struct lrl_ppo_trainer *t, struct lrl_ppo_figures *figures, int64_t n) {
+static lrl_status evaluate(struct lrl_ppo_trainer *t, struct lrl_ppo_figures *figures, int64_t n,
+                           json_t *samples) {
   const struct lrl_ppo_seconds kept = t->seconds;
   const double t0 = omp_get_wtime();
   for (int64_t i = 0; i <= n; i++)
     lrl_ppo_figures_clear(&figures[i]);
-  LRL_TRY(respond(t, figures));
+  LRL_TRY(respond(t, figures, samples));
   t->seconds = kept;
   for (int64_t i = 0; i <= n; i++)
     LRL_TRY(lrl_ppo_figures_all(t->comm, &figures[i]));
@@ -69,6 +101,8 @@ static lrl_status evaluate(struct lrl_ppo_trainer *t, struct lrl_ppo_figures *fi
     report(t, name, prefix, &figures[i], o);
   }
   report(t, "held-out prompts", "eval/", &figures[0], o);
+  if (json_array_size(samples) > 0)
+    json_object_set(o, "eval/samples", samples);
   LRL_TRY(lrl_metrics_write(&t->metrics, o));
   return lrl_metrics_write_timing(&t->metrics, json_pack("{sI sf}", "step", (json_int_t)t->at.step,
                                                          "timing_s/eval", omp_get_wtime() - t0));
@@ -79,7 +113,9 @@ lrl_status lrl_ppo_evaluate(struct lrl_ppo_trainer *t) {
   struct lrl_ppo_figures *figures = calloc((size_t)n + 1, sizeof *figures);
   if (figures == NULL)
     return LRL_FAIL(LRL_ERR_MEMORY, "no memory for the evaluation of %lld files", (long long)n);
-  const lrl_status s = evaluate(t, figures, n);
+  json_t *samples = json_array();
+  const lrl_status s = evaluate(t, figures, n, samples);
+  json_decref(samples);
   free(figures);
   return s;
 }
