@@ -2,6 +2,7 @@
 
 #include "data/bytes.h"
 #include "kernels/log.h"
+#include "train/machine.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -80,7 +81,7 @@ static lrl_status open_folder(struct lrl_run *r) {
   else if (o->resume[0] != '\0')
     snprintf(r->resume, sizeof r->resume, "%s", o->resume);
   if (r->resume[0] != '\0')
-    return LRL_OK;
+    return lrl_machine_record(o->output_dir, lrl_comm_size(r->comm), false);
   char newest[sizeof r->resume];
   LRL_TRY(lrl_checkpoint_latest(r->checkpoints, newest, sizeof newest, &step));
   if (!o->overwrite && (newest[0] != '\0' || (has_run(r) && !automatic)))
@@ -90,6 +91,7 @@ static lrl_status open_folder(struct lrl_run *r) {
                     o->output_dir);
   if (o->overwrite)
     LRL_TRY(lrl_checkpoint_rotate(r->checkpoints, 0, -1));
+  LRL_TRY(lrl_machine_record(o->output_dir, lrl_comm_size(r->comm), true));
   return write_config(r);
 }
 

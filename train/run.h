@@ -1,4 +1,5 @@
-/* The folder of a run: config.yaml, metrics.jsonl, timing.jsonl, checkpoints/step_*.h5. Every
+/* The folder of a run: config.yaml, metrics.jsonl, timing.jsonl, machine.jsonl,
+ * checkpoints/step_*.h5. Every
  * trainer starts, resumes and saves through this. */
 #ifndef LRL_RUN_H
 #define LRL_RUN_H
