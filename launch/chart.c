@@ -248,7 +248,7 @@ void lrl_chart_bars(FILE *f, const char *title, double mark, const struct lrl_ba
   int height = TOP + BOTTOM;
   for (int i = 0; i < n; i++)
     height += ROW + (bars[i].label != NULL ? GAP : 0);
-  struct frame r = {0, 1, 0, 1, 6, WIDTH - 40, TOP, height - BOTTOM};
+  struct frame r = {0, 1, 0, 1, 6, WIDTH - 58, TOP, height - BOTTOM};
   open_figure(f, title, height);
   axes(f, &r, "", false);
   if (mark >= 0 && mark <= 1)
@@ -267,7 +267,7 @@ void lrl_chart_bars(FILE *f, const char *title, double mark, const struct lrl_ba
     lrl_html_text(f, b->name);
     fprintf(f, ": %s</title></rect><path class=\"whisker\" d=\"M%.1f %.1fH%.1f\"/>", value,
             at_x(&r, b->lo), y + (ROW - 3) / 2.0, at_x(&r, b->hi));
-    text_at(f, r.right + 38, y + 9, " text-anchor=\"end\"", value);
+    text_at(f, WIDTH - 2, y + 9, " text-anchor=\"end\"", value);
   }
   fputs("</svg></figure>\n", f);
 }

@@ -11,6 +11,7 @@ int lrl_command_ppo(int argc, char **argv);
 int lrl_command_eval(int argc, char **argv);
 int lrl_command_score(int argc, char **argv);
 int lrl_command_filter(int argc, char **argv);
+int lrl_command_report(int argc, char **argv);
 int lrl_command_data(int argc, char **argv);
 int lrl_command_generate(int argc, char **argv);
 int lrl_command_bon_curve(int argc, char **argv);

@@ -1,6 +1,8 @@
 #include "kernels/arena.h"
 #include "launch/commands.h"
+#include "train/machine.h"
 
+#include <commit.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +25,7 @@ static const struct {
     {"data", "write a synthetic corpus; pack and inspect preference data", lrl_command_data},
     {"plan", "memory, work and messages of a training run, before it is launched",
      lrl_command_plan},
+    {"report", "a page about one or more runs: curves, sources, samples", lrl_command_report},
     {"doctor", "what this machine and this build can do", lrl_command_doctor},
     {"bench", "time ops and training steps against the machine's measured peak", lrl_command_bench},
 };
@@ -53,6 +56,7 @@ static void spin_briefly(char **argv) {
 int main(int argc, char **argv) {
   spin_briefly(argv);
   lrl_malloc_setup();
+  lrl_commit = LAUREL_COMMIT;
   if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
     usage(stdout);
     return 0;
