@@ -159,6 +159,8 @@ static lrl_status add_words(const struct lrl_sweep *s, const struct lrl_sweep_po
   return word(r, "train.resume=auto");
 }
 
+enum { MOST_NAME = 200 };
+
 static lrl_status make_run(struct lrl_sweep *s, const struct lrl_sweep_point *p, int64_t k,
                            struct lrl_sweep_run *r) {
   struct lrl_sweep_settings keys = {0};
@@ -173,6 +175,11 @@ static lrl_status make_run(struct lrl_sweep *s, const struct lrl_sweep_point *p,
   LRL_TRY_GOTO(collect_keys(s, p, k, &keys));
   r->dir = dir.data;
   dir.data = NULL;
+  if (strlen(r->name) > MOST_NAME || strlen(r->dir) + 32 > LRL_OPTION_TEXT)
+    LRL_TRY_GOTO(LRL_FAIL(LRL_ERR_ARG,
+                          "%s: the folder %.80s... would have too long a name; give the choices "
+                          "names (docs/sweeps.md) or take a shorter output_dir",
+                          s->file, r->dir));
   LRL_TRY_GOTO(add_words(s, p, k, r, &keys));
   for (int64_t i = 0; i < k; i++)
     if (s->stage[k].needs >> i & 1)

@@ -93,6 +93,23 @@ static void test_ranks(void **state) {
 
 /* ---- scoring ---- */
 
+/* The length constraint chooses what to learn from, not what to be measured on. */
+static void test_length_ratio(void **state) {
+  (void)state;
+  char *text, *rows;
+  run("ratio", 1,
+      (const char *const[]){"data.length_ratio=1", "data.length_unit=chars", "train.max_steps=1",
+                            NULL},
+      0);
+  expect_log("data: eval.jsonl: 40 pairs; 0 of 40 rows set aside");
+  text = slurp("log", NULL);
+  rows = strstr(text, "data: train.jsonl: ");
+  assert_non_null(rows);
+  const int kept = atoi(rows + strlen("data: train.jsonl: "));
+  assert_true(kept > 80 && kept < 160); /* of 200: the right word is not the longer one */
+  free(text);
+}
+
 static void score(const char *const *extra, int want) {
   struct command c = {0};
   add(&c, "%s", getenv("LAUREL_BIN"));
@@ -146,7 +163,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_killed),   cmocka_unit_test(test_killed_while_saving),
       cmocka_unit_test(test_refusals), cmocka_unit_test(test_asked_to_stop),
-      cmocka_unit_test(test_score),    cmocka_unit_test(test_ranks),
+      cmocka_unit_test(test_score),    cmocka_unit_test(test_length_ratio),
+      cmocka_unit_test(test_ranks),
   };
   return cmocka_run_group_tests(tests, make_files, remove_files);
 }

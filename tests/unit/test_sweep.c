@@ -3,6 +3,8 @@
 #include "launch/sweep.h"
 #include "run_fixture.h"
 
+#include <glob.h>
+
 static char *with_dir(const char *text) { /* "DIR" becomes the scratch folder */
   char *out = malloc(8192), *to = out;
   assert_non_null(out);
@@ -146,11 +148,36 @@ static void test_stages(void **state) {
              "train.output_dir=DIR/out/rm-seed1-without train.resume=auto");
 }
 
+/* The studies of configs/ablations are sound as far as can be seen without running them. */
+static void test_ablations(void **state) {
+  (void)state;
+  glob_t files;
+  assert_int_equal(chdir(getenv("LAUREL_SOURCE")), 0);
+  assert_int_equal(glob("configs/ablations/*.yaml", 0, NULL, &files), 0);
+  assert_true(files.gl_pathc >= 6);
+  for (size_t i = 0; i < files.gl_pathc; i++) {
+    lrl_sweep_free(&s);
+    s = (struct lrl_sweep){0};
+    lrl_status status = lrl_sweep_read(files.gl_pathv[i], 0, NULL, &s);
+    if (status == LRL_OK)
+      status = lrl_sweep_plan(&s);
+    for (int64_t k = 0; k < s.n_columns && status == LRL_OK; k++)
+      status = lrl_sweep_column_parse(&s, &s.column[k]);
+    if (status != LRL_OK)
+      fail_msg("%s", lrl_last_error());
+    assert_true(s.n_points >= 4 && s.n_columns >= 3);
+  }
+  globfree(&files);
+}
+
 /* ---- slips ---- */
 
 static void test_mistakes(void **state) {
   (void)state;
 #define TOP "output_dir: o\n"
+#define TEN "xxxxxxxxxx"
+#define FIFTY TEN TEN TEN TEN TEN
+#define LONG FIFTY FIFTY FIFTY FIFTY
 #define AXIS "sweep: {optim.lr: [1, 2]}\n"
   static const struct {
     const char *text, *part;
@@ -185,6 +212,8 @@ static void test_mistakes(void **state) {
        "it names no stage"},
       {TOP "sweep: {seed: [1, 2]}\nstages: {rm: {command: reward, train.seed: 1}}\n",
        "nothing depends on sweep.seed"},
+      {TOP "sweep: {v: [" LONG ", b]}\nstages: {rm: {command: reward, data.train: \"${v}\"}}\n",
+       "would have too long a name; give the choices names"},
       {TOP "sweep: {v.x: [a/b, a_b]}\nstages: {rm: {command: reward, data.train: \"${v.x}\"}}\n",
        "two different runs would have the name rm-xa_b"},
   };
@@ -220,7 +249,7 @@ static const char rates[] = "command: reward\n"
                             "model: {tokenizer: DIR/tok.model, hidden_size: 32, "
                             "intermediate_size: 64, num_hidden_layers: 2}\n"
                             "data: {train: DIR/train.jsonl, eval: DIR/eval.jsonl}\n"
-                            "train: {batch_size: 8, log_steps: 1, max_steps: 40, threads: 1, "
+                            "train: {batch_size: 8, log_steps: 1, max_steps: 80, threads: 1, "
                             "save_steps: 2}\n";
 
 /* `laurel sweep sweep.yaml` with further words. */
@@ -276,9 +305,9 @@ static void test_table(void **state) {
   assert_string_equal(text, again);
   free(text);
   free(again);
-  struct command other = sweep("train.max_steps=41", NULL);
+  struct command other = sweep("train.max_steps=81", NULL);
   finish(start(&other), 1);
-  expect_log("was finished with 'train.max_steps=40', where it would now be 'train.max_steps=41'");
+  expect_log("was finished with 'train.max_steps=80', where it would now be 'train.max_steps=81'");
 }
 
 /* Waits until a run has begun to train. */
@@ -394,9 +423,10 @@ static void test_against(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_grid),   cmocka_unit_test(test_stages), cmocka_unit_test(test_mistakes),
-      cmocka_unit_test(test_table),  cmocka_unit_test(test_killed), cmocka_unit_test(test_failing),
-      cmocka_unit_test(test_against)};
+      cmocka_unit_test(test_grid),      cmocka_unit_test(test_stages),
+      cmocka_unit_test(test_ablations), cmocka_unit_test(test_mistakes),
+      cmocka_unit_test(test_table),     cmocka_unit_test(test_killed),
+      cmocka_unit_test(test_failing),   cmocka_unit_test(test_against)};
   const int failed = cmocka_run_group_tests(tests, make_files, remove_files);
   lrl_sweep_free(&s);
   return failed;
