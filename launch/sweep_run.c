@@ -194,8 +194,12 @@ static lrl_status one(struct lrl_sweep *s, int64_t i, const char *launcher) {
   LRL_TRY(arguments(r, s->stage[r->stage].command->trainer, launcher, &p));
   LRL_TRY(process_run(r, &p, &status));
   const bool ended = WIFEXITED(status) && WEXITSTATUS(status) == 0;
-  if (stop_requested != 0) {
-    fprintf(stderr, "stopped\n");
+  char line[400];
+  last_line(r, line, sizeof line);
+  /* A trainer that was sent a signal saves, says so and ends well. */
+  if (stop_requested != 0 ||
+      (ended && strstr(line, "as asked; go on with --resume auto") != NULL)) {
+    fprintf(stderr, "was stopped by a signal\n");
     return LRL_OK;
   }
   r->state = ended ? LRL_SWEEP_FINISHED : LRL_SWEEP_FAILED;
@@ -203,8 +207,6 @@ static lrl_status one(struct lrl_sweep *s, int64_t i, const char *launcher) {
     fprintf(stderr, "%.1f s\n", omp_get_wtime() - t0);
     return mark_finished(r);
   }
-  char line[400];
-  last_line(r, line, sizeof line);
   if (WIFSIGNALED(status))
     fprintf(stderr, "FAILED: killed by signal %d; %s/log ends: %s\n", WTERMSIG(status), r->dir,
             line);

@@ -319,6 +319,19 @@ static void wait_for(const char *run_name) {
   assert_true(count_lines(name) >= 5);
 }
 
+/* False where the kernel does not tell a process's children. */
+static bool signal_child(pid_t parent, int number) {
+  char path[64], line[64] = "";
+  snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)parent, (int)parent);
+  FILE *f = fopen(path, "r");
+  if (f == NULL)
+    return false;
+  assert_non_null(fgets(line, sizeof line, f));
+  fclose(f);
+  assert_int_equal(kill((pid_t)atoi(line), number), 0);
+  return true;
+}
+
 static void test_killed(void **state) {
   (void)state;
   char folder[128];
@@ -337,7 +350,16 @@ static void test_killed(void **state) {
   finish(pid, 1);
   expect_log("[1/4] reward-lr1e-3-seed0 finished before");
   expect_log("stopped as asked, the same call goes on");
-  finish(start(&c), 0);
+  /* The signal goes to the run alone: it saves and ends well, but is not finished. */
+  pid = start(&c);
+  wait_for("killed/reward-lr3e-3-seed1");
+  if (signal_child(pid, SIGTERM)) {
+    finish(pid, 1);
+    expect_log("[4/4] reward-lr3e-3-seed1 was stopped by a signal");
+    expect_log("0 of 4 runs failed, 1 were not run");
+    pid = start(&c);
+  }
+  finish(pid, 0);
   expect_log("[2/4] reward-lr1e-3-seed1 finished before");
   expect_same_text("whole/results.csv", "killed/results.csv");
   expect_same_text("whole/table.jsonl", "killed/table.jsonl");
