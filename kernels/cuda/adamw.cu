@@ -70,7 +70,7 @@ lrl_status cuda_adamw(struct lrl_ctx *ctx, const struct lrl_adamw_args *a) {
   by_dtype(a->param_dtype, [&](auto type) {
     typedef decltype(type) T;
     T *param = a->param == a->master ? NULL : op.out_as<T>(a->param, a->n);
-    map<8>(op, a->n, aligned16(master, m, v, grad, param),
+    map<4>(op, a->n, aligned16(master, m, v, grad, param),
            adamw_of<T>{param, master, m, v, grad, (float)a->grad_scale, (float)a->beta1,
                        (float)(1.0 - a->beta1), (float)a->beta2, (float)(1.0 - a->beta2),
                        (float)(1.0 - a->lr * a->weight_decay),

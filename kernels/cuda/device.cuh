@@ -21,15 +21,26 @@ template <class T> __device__ __forceinline__ float rounded(float x) {
   return to_float(t);
 }
 
-/* V elements at a time, in words of 16 bytes where they fill them: always uint4, because nvcc
- * splits the copy of a struct of bf16 into 2-byte loads. */
+/* V elements at a time, in words of 16 or 8 bytes where they fill them: always uint4 and uint2,
+ * because nvcc splits the copy of a struct of bf16 into 2-byte loads. Lanes beside each other
+ * should have words beside each other: two words a lane of f32 beside one of bf16 would touch every
+ * sector twice. */
+template <int BYTES> struct word_of { typedef void type; };
+template <> struct word_of<0> { typedef uint4 type; };
+template <> struct word_of<8> { typedef uint2 type; };
+template <class T, int V> struct vector_of {
+  static constexpr int BYTES = (int)(V * sizeof(T)), WORD = BYTES == 8 ? 8 : BYTES % 16;
+  typedef typename word_of<WORD>::type word;
+  static constexpr int WORDS = BYTES == 8 ? 1 : BYTES % 16 == 0 ? BYTES / 16 : 0;
+};
 template <class T, int V> __device__ __forceinline__ void load(const T *p, float (&x)[V]) {
-  constexpr int W = (int)(V * sizeof(T) / 16);
-  if constexpr (W * 16 == (int)(V * sizeof(T))) {
-    uint4 raw[W];
+  if constexpr (vector_of<T, V>::WORDS > 0) {
+    typedef typename vector_of<T, V>::word word;
+    constexpr int W = vector_of<T, V>::WORDS;
+    word raw[W];
 #pragma unroll
     for (int i = 0; i < W; i++)
-      raw[i] = reinterpret_cast<const uint4 *>(p)[i];
+      raw[i] = reinterpret_cast<const word *>(p)[i];
     const T *t = reinterpret_cast<const T *>(raw);
 #pragma unroll
     for (int i = 0; i < V; i++)
@@ -41,16 +52,17 @@ template <class T, int V> __device__ __forceinline__ void load(const T *p, float
   }
 }
 template <class T, int V> __device__ __forceinline__ void store(T *p, const float (&x)[V]) {
-  constexpr int W = (int)(V * sizeof(T) / 16);
-  if constexpr (W * 16 == (int)(V * sizeof(T))) {
-    uint4 raw[W];
+  if constexpr (vector_of<T, V>::WORDS > 0) {
+    typedef typename vector_of<T, V>::word word;
+    constexpr int W = vector_of<T, V>::WORDS;
+    word raw[W];
     T *t = reinterpret_cast<T *>(raw);
 #pragma unroll
     for (int i = 0; i < V; i++)
       from_float(&t[i], x[i]);
 #pragma unroll
     for (int i = 0; i < W; i++)
-      reinterpret_cast<uint4 *>(p)[i] = raw[i];
+      reinterpret_cast<word *>(p)[i] = raw[i];
   } else {
 #pragma unroll
     for (int i = 0; i < V; i++)

@@ -36,7 +36,7 @@ template <class From, class To> struct cast_of {
     store<To, V>(y + i, p);
   }
 };
-/* Rows of width w; element j uses word j % 4 of Philox block j / 4. */
+/* Rows of width w; element j uses word j % 4 of Philox block j / 4. V > 1 divides the width. */
 template <class T> struct dropout_of {
   const T *x;
   T *y;
@@ -48,13 +48,18 @@ template <class T> struct dropout_of {
     float v[V];
     load<T, V>(x + i, v);
     const int64_t row = i / width, column = i - row * width;
-    uint32_t r[4];
+    static_assert(V == 1 || V % 4 == 0, "a vector is one element or whole Philox blocks");
 #pragma unroll
-    for (int k = 0; k < V; k++) {
-      if (k == 0 || (column + k) % 4 == 0)
-        philox(seed, LRL_RNG_DROPOUT, key[row], (uint32_t)((column + k) / 4), r);
-      const uint32_t word = r[(column + k) % 4];
-      v[k] = (float)(word >> 8) * 0x1p-24f >= p ? v[k] * keep : 0.0f;
+    for (int k = 0; k < V; k += 4) {
+      uint32_t r[4];
+      philox(seed, LRL_RNG_DROPOUT, key[row], (uint32_t)((column + k) / 4), r);
+#pragma unroll
+      for (int m = 0; m < (V < 4 ? V : 4); m++) {
+        /* An index known at run time only would put the array into local memory. */
+        const int w = V == 1 ? (int)(column % 4) : m;
+        const uint32_t word = w == 0 ? r[0] : w == 1 ? r[1] : w == 2 ? r[2] : r[3];
+        v[k + m] = (float)(word >> 8) * 0x1p-24f >= p ? v[k + m] * keep : 0.0f;
+      }
     }
     store<T, V>(y + i, v);
   }
@@ -125,7 +130,8 @@ lrl_status cuda_cast(struct lrl_ctx *ctx, const struct lrl_cast_args *args) {
       typedef decltype(to) To;
       const From *x = op.in_as<From>(args->x, args->n);
       To *y = op.out_as<To>(args->y, args->n);
-      map<8>(op, args->n, aligned16(x, y), cast_of<From, To>{x, y});
+      map<16 / (sizeof(From) > sizeof(To) ? sizeof(From) : sizeof(To))>(
+          op, args->n, aligned16(x, y), cast_of<From, To>{x, y});
     });
   });
   return op.done();

@@ -173,8 +173,7 @@ __global__ void __launch_bounds__(128) flash_dq(args a, const tile *tiles, const
 /* Tiles of 32 queries that see a tile of keys: heads of the group, then sequences (its own and
  * those that continue it), then positions. */
 struct query_walk {
-  int64_t h, last_h;
-  int32_t own, seq, first;
+  int32_t h, last_h, own, seq, first;
   bool more;
   /* First position of a sequence that sees the keys from k0 on. */
   __device__ __forceinline__ void begin_sequence(const args &a, int k0) {
@@ -196,7 +195,7 @@ struct query_walk {
   }
 };
 template <int D>
-__global__ void __launch_bounds__(128)
+__global__ void __launch_bounds__(128, 2)
     flash_dkv(args a, const tile *tiles, const bf16 *d_o, const float *lse, const float *delta,
               bf16 *dk, bf16 *dv) {
   constexpr int B = 32, T = ROWS * D, U = B * D;
@@ -205,8 +204,8 @@ __global__ void __launch_bounds__(128)
   __shared__ float sl[2][B], sd[2][B];
   const int w = threadIdx.x / 32, l = threadIdx.x % 32, g = l / 4, t = l % 4;
   const tile mine = tiles[blockIdx.x];
-  const int64_t kv = blockIdx.y, group = a.n_heads / a.n_kv, start = a.l.start[mine.seq];
-  const int length = a.l.length[mine.seq], k0 = mine.first;
+  const int64_t kv = blockIdx.y, start = a.l.start[mine.seq];
+  const int group = (int)a.n_heads / (int)a.n_kv, length = a.l.length[mine.seq], k0 = mine.first;
   auto load_queries = [&](const query_walk &q, int b) {
     const int64_t begin = a.l.start[q.seq];
     const int n = a.l.length[q.seq];
@@ -230,28 +229,33 @@ __global__ void __launch_bounds__(128)
   load_tile<D, ROWS>(sv, a.q, [&](int r) {
     return k0 + r < length ? a.v + (start + k0 + r) * a.ld_v + kv * D : nullptr;
   });
-  query_walk q = {kv * group, (kv + 1) * group, mine.seq, mine.seq, a.causal ? k0 : 0, true};
+  query_walk q = {(int)blockIdx.y * group,
+                  ((int)blockIdx.y + 1) * group,
+                  mine.seq,
+                  mine.seq,
+                  a.causal ? k0 : 0,
+                  true};
   load_queries(q, 0); /* a tile of keys is seen by its own positions at least */
   cp_async_commit();
   float gk[D / 8][4] = {}, gv[D / 8][4] = {};
   const float scale = a.scale * LOG2E;
   for (int b = 0; q.more; b++) {
-    const query_walk now = q;
+    const int first = q.first, seq = q.seq;
     q.next(a, k0);
     if (q.more)
       load_queries(q, b + 1);
     cp_async_commit();
     cp_async_wait<1>();
     __syncthreads();
-    const bool diagonal = a.causal && now.seq == mine.seq;
-    const int n_queries = a.l.length[now.seq];
+    const bool diagonal = a.causal && seq == q.own;
+    const int n_queries = a.l.length[seq];
     float p[4][4] = {}, ds[4][4] = {};
     multiply_rows<D, 4>(p, sk, w * 16, sq + (b & 1) * U);
 #pragma unroll
     for (int n = 0; n < 4; n++)
 #pragma unroll
       for (int i = 0; i < 4; i++) {
-        const int c = n * 8 + t * 2 + i % 2, query = now.first + c;
+        const int c = n * 8 + t * 2 + i % 2, query = first + c;
         const int key = k0 + w * 16 + g + i / 2 * 8;
         const bool seen = query < n_queries && (!diagonal || key <= query);
         p[n][i] = seen ? exp2f(p[n][i] * scale - sl[b & 1][c]) : 0.0f;
@@ -266,10 +270,13 @@ __global__ void __launch_bounds__(128)
     multiply_weights<D, 4>(gk, ds, sq + (b & 1) * U);
     __syncthreads();
   }
+  const tile own = tiles[blockIdx.x]; /* again: what lives through the loop costs it registers */
+  const int64_t own_start = a.l.start[own.seq];
+  const int own_length = a.l.length[own.seq];
   auto row_of_keys = [&](bf16 *base, int64_t ld) {
     return [=](int r) {
-      const int row = k0 + w * 16 + r;
-      return row < length ? base + (start + row) * ld + kv * D : nullptr;
+      const int row = own.first + w * 16 + r;
+      return row < own_length ? base + (own_start + row) * ld + blockIdx.y * D : nullptr;
     };
   };
   store_tile<D>(gk, a.scale, a.scale, sk, w * 16, row_of_keys(dk, a.ld_k));
@@ -292,10 +299,6 @@ int64_t make_tiles(cuda_op &op, const struct lrl_layout *l, bool causal, const t
     t[i] = list[i].second;
   *out = t;
   return (int64_t)list.size();
-}
-template <class K> bool allow_shared(K kernel, size_t bytes) {
-  return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes) ==
-         cudaSuccess;
 }
 template <int D>
 void forward(cuda_op &op, const args &g, const struct lrl_layout *l, bf16 *o, float *lse) {

@@ -80,6 +80,11 @@ template <class... P> inline bool aligned16(const P *...p) {
     if (!(op).failed())                                                                            \
       kernel<<<(grid), (block), (shared), (op).stream>>>(__VA_ARGS__);                             \
   } while (0)
+/* More dynamic shared memory for a kernel than the 48 KB it has without being asked. */
+template <class K> inline bool allow_shared(K kernel, size_t bytes) {
+  return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes) ==
+         cudaSuccess;
+}
 /* Calls f(T()) with T float or bf16. */
 template <class F> inline void by_dtype(lrl_dtype t, F f) {
   if (t == LRL_BF16)

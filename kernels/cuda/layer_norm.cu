@@ -3,11 +3,11 @@
 #include "kernels/cuda/norm.cuh"
 
 namespace {
-template <class T, int NT, int V>
-__global__ void __launch_bounds__(NT)
+template <class T, int NT, int V, int K>
+__global__ void __launch_bounds__(NT, NT == 512 && K == 1 ? 2 : 1)
     layer_fwd(int64_t rows, int64_t width, float eps, const T *x, const T *weight, const T *bias,
               T *y, float *mean, float *rstd) {
-  const row_of<NT, V> row = {width / V};
+  const row_of<NT, V, K> row = {width / V};
   float w[row.KEPT][V], b[row.KEPT][V], s[row.KEPT][V];
   row.each([&](int k, int64_t j) {
     load<T, V>(weight + j, w[k]);
@@ -70,11 +70,11 @@ __global__ void __launch_bounds__(NT)
 
 /* dx = rstd (g - mean(g) - x_hat mean(g x_hat)) + d_add, g = w dy; a block's sums of dy x_hat and
  * of dy go to rows of dw_part and db_part. */
-template <class T, int NT, int V>
-__global__ void __launch_bounds__(NT)
+template <class T, int NT, int V, int K>
+__global__ void __launch_bounds__(NT, 1)
     layer_bwd(int64_t rows, int64_t width, const T *x, const T *weight, const T *dy, const T *d_add,
               const float *mean, const float *rstd, T *dx, float *dw_part, float *db_part) {
-  const row_of<NT, V> row = {width / V};
+  const row_of<NT, V, K> row = {width / V};
   const int64_t mine = blockIdx.x * width;
   float w[row.KEPT][V], dw[row.KEPT][V], db[row.KEPT][V], xs[row.KEPT][V], g[row.KEPT][V];
   row.each([&](int k, int64_t j) {
@@ -166,9 +166,9 @@ lrl_status cuda_layer_norm_fwd(struct lrl_ctx *ctx, const struct lrl_layer_norm_
     const T *x = op.in_as<T>(a->x, n), *weight = op.in_as<T>(a->weight, width);
     const T *bias = op.in_as<T>(a->bias, width);
     T *y = op.out_as<T>(a->y, n);
-    by_row_shape<T>(width, aligned16(x, weight, bias, y), [&](auto nt, auto v) {
-      LRL_LAUNCH(op, (layer_fwd<T, nt.value, v.value>), grid_for(op, rows, 4), nt.value, 0, rows,
-                 width, a->eps, x, weight, bias, y, mean, rstd);
+    by_row_shape<T>(width, aligned16(x, weight, bias, y), [&](auto nt, auto v, auto k) {
+      LRL_LAUNCH(op, (layer_fwd<T, nt.value, v.value, k.value>), grid_for(op, rows, 4), nt.value, 0,
+                 rows, width, a->eps, x, weight, bias, y, mean, rstd);
     });
   });
   return op.done();
@@ -188,9 +188,9 @@ lrl_status cuda_layer_norm_bwd(struct lrl_ctx *ctx, const struct lrl_layer_norm_
     const T *x = op.in_as<T>(a->x, n), *weight = op.in_as<T>(a->weight, width);
     const T *dy = op.in_as<T>(a->dy, n), *d_add = op.in_as<T>(a->d_add, n);
     T *dx = op.out_as<T>(a->dx, n);
-    by_row_shape<T>(width, aligned16(x, weight, dy, d_add, dx), [&](auto nt, auto v) {
-      LRL_LAUNCH(op, (layer_bwd<T, nt.value, v.value>), grid, nt.value, 0, rows, width, x, weight,
-                 dy, d_add, mean, rstd, dx, dw_part, db_part);
+    by_row_shape<T>(width, aligned16(x, weight, dy, d_add, dx), [&](auto nt, auto v, auto k) {
+      LRL_LAUNCH(op, (layer_bwd<T, nt.value, v.value, k.value>), grid, nt.value, 0, rows, width, x,
+                 weight, dy, d_add, mean, rstd, dx, dw_part, db_part);
     });
   });
   if (d_weight != NULL)

@@ -6,7 +6,7 @@
 #include "kernels/cuda/device.cuh"
 #include "kernels/cuda/host.cuh"
 
-template <int V, class F> __global__ void __launch_bounds__(256) map_kernel(int64_t n, F f) {
+template <int V, class F> __global__ void __launch_bounds__(256, 4) map_kernel(int64_t n, F f) {
   const int64_t step = (int64_t)gridDim.x * 256 * V;
   for (int64_t i = ((int64_t)blockIdx.x * 256 + threadIdx.x) * V; i < n; i += step) {
     if (i + V <= n)

@@ -68,14 +68,16 @@ __device__ __forceinline__ void load_tile(bf16 *tile, const bf16 *any, F row) {
 template <int D, int N>
 __device__ __forceinline__ void multiply_rows(float (&acc)[N][4], const bf16 *a, int row0,
                                               const bf16 *b) {
-  const int l = threadIdx.x % 32;
+  /* Chunk 2k + c of a row is where chunk c is, xor 2k. */
+  const int l = threadIdx.x % 32, at = tile_at<D>(row0 + l % 16, l / 16),
+            bt = tile_at<D>(l % 8 + l / 16 * 8, l / 8 % 2);
 #pragma unroll
   for (int k = 0; k < D / 16; k++) {
     uint32_t x[4], y[4];
-    ldmatrix_x4(x, a + tile_at<D>(row0 + l % 16, k * 2 + l / 16));
+    ldmatrix_x4(x, a + (at ^ k * 16));
 #pragma unroll
     for (int n = 0; n < N / 2; n++) {
-      ldmatrix_x4(y, b + tile_at<D>(n * 16 + l % 8 + l / 16 * 8, k * 2 + l / 8 % 2));
+      ldmatrix_x4(y, b + n * 16 * D + (bt ^ k * 16));
       mma_bf16(acc[2 * n], x, y[0], y[1]);
       mma_bf16(acc[2 * n + 1], x, y[2], y[3]);
     }
@@ -85,7 +87,7 @@ __device__ __forceinline__ void multiply_rows(float (&acc)[N][4], const bf16 *a,
 template <int D, int N>
 __device__ __forceinline__ void multiply_weights(float (&acc)[D / 8][4], const float (&p)[N][4],
                                                  const bf16 *b) {
-  const int l = threadIdx.x % 32;
+  const int l = threadIdx.x % 32, bt = tile_at<D>(l % 16, l / 16);
 #pragma unroll
   for (int k = 0; k < N / 2; k++) {
     const uint32_t x[4] = {pack_bf16(p[2 * k][0], p[2 * k][1]), pack_bf16(p[2 * k][2], p[2 * k][3]),
@@ -94,7 +96,7 @@ __device__ __forceinline__ void multiply_weights(float (&acc)[D / 8][4], const f
 #pragma unroll
     for (int n = 0; n < D / 16; n++) {
       uint32_t y[4];
-      ldmatrix_x4_trans(y, b + tile_at<D>(k * 16 + l % 16, n * 2 + l / 16));
+      ldmatrix_x4_trans(y, b + k * 16 * D + (bt ^ n * 16));
       mma_bf16(acc[2 * n], x, y[0], y[1]);
       mma_bf16(acc[2 * n + 1], x, y[2], y[3]);
     }

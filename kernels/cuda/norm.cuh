@@ -12,10 +12,9 @@
 /* out[j] += parts rows of part, in order (elementwise.cu). */
 void launch_add_parts(cuda_op &op, int64_t parts, int64_t width, const float *part, float *out);
 
-/* Vectors of V elements of a row: thread t has those at t, t + NT, ...; KEPT of them in registers.
- */
-template <int NT, int V> struct row_of {
-  static constexpr int KEPT = 16 / V;
+/* Vectors of V elements of a row: thread t has those at t, t + NT, ...; K of them in registers. */
+template <int NT, int V, int K> struct row_of {
+  static constexpr int KEPT = K;
   int64_t n; /* vectors in a row */
   /* f(k, element): k is -1 for vectors that are not kept. */
   template <class F> __device__ __forceinline__ void each(F f) const {
@@ -27,21 +26,24 @@ template <int NT, int V> struct row_of {
     }
   }
   template <class F> __device__ __forceinline__ void rest(F f) const {
+#pragma unroll 1 /* rare; unrolled it would take the registers of all rows */
     for (int64_t c = (int64_t)KEPT * NT + threadIdx.x; c < n; c += NT)
       f(c * V);
   }
 };
 
-/* Calls f with (threads, elements a vector) as constants: few threads for narrow rows, one element
- * at a time where rows are not aligned. */
+/* Calls f with (threads, elements a vector, vectors kept) as constants: no more threads and
+ * registers than the row needs, one element at a time where rows are not aligned. */
 template <class T, class F> void by_row_shape(int64_t width, bool aligned, F f) {
   constexpr int V = 16 / sizeof(T);
   using std::integral_constant;
   if (!aligned || width % V != 0)
-    f(integral_constant<int, 128>(), integral_constant<int, 1>());
+    f(integral_constant<int, 128>(), integral_constant<int, 1>(), integral_constant<int, 8>());
   else if (width <= 128 * V)
-    f(integral_constant<int, 128>(), integral_constant<int, V>());
+    f(integral_constant<int, 128>(), integral_constant<int, V>(), integral_constant<int, 1>());
+  else if (width <= 512 * V)
+    f(integral_constant<int, 512>(), integral_constant<int, V>(), integral_constant<int, 1>());
   else
-    f(integral_constant<int, 512>(), integral_constant<int, V>());
+    f(integral_constant<int, 512>(), integral_constant<int, V>(), integral_constant<int, 2>());
 }
 #endif

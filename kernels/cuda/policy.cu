@@ -111,18 +111,20 @@ __device__ double surrogate(const policy_terms &a, double adv, double r, double 
   }
   return loss;
 }
-__global__ void __launch_bounds__(NT) policy_sequence(policy_terms a, double *part) {
+__global__ void __launch_bounds__(NT, 2) policy_sequence(policy_terms a, double *part) {
   const int64_t s = blockIdx.x, begin = a.l.start[s], end = begin + a.l.length[s];
   const double w = (double)a.seq_weight[s];
   double mean = 0.0, count = 0.0, through_mean = 0.0, sum[MOST_SUMS] = {};
-  for (int64_t t = begin + threadIdx.x; t < end; t += NT)
-    if (live(a.mask, t)) {
-      mean += a.diff(t);
-      count += 1.0;
-    }
-  count = block_sum<NT>(count);
-  mean = block_sum<NT>(mean);
-  mean = count > 0.0 ? mean / count : 0.0;
+  if (a.ratio != LRL_RATIO_TOKEN) { /* the sequence's own: a pass more */
+    for (int64_t t = begin + threadIdx.x; t < end; t += NT)
+      if (live(a.mask, t)) {
+        mean += a.diff(t);
+        count += 1.0;
+      }
+    count = block_sum<NT>(count);
+    mean = block_sum<NT>(mean);
+    mean = count > 0.0 ? mean / count : 0.0;
+  }
   for (int64_t t = begin + threadIdx.x; t < end; t += NT) {
     double g = 0.0;
     if (live(a.mask, t)) {

@@ -3,11 +3,11 @@
 #include "kernels/cuda/norm.cuh"
 
 namespace {
-template <class T, int NT, int V>
-__global__ void __launch_bounds__(NT)
+template <class T, int NT, int V, int K>
+__global__ void __launch_bounds__(NT, NT == 512 && K == 1 ? 2 : 1)
     rms_fwd(int64_t rows, int64_t width, float eps, const T *x, const T *residual, const T *weight,
             T *sum_out, T *y, float *rstd) {
-  const row_of<NT, V> row = {width / V};
+  const row_of<NT, V, K> row = {width / V};
   float w[row.KEPT][V], s[row.KEPT][V];
   row.each([&](int k, int64_t j) { load<T, V>(weight + j, w[k]); });
   auto read = [&](const T *xr, const T *rr, T *sr, float(&v)[V], int64_t j) {
@@ -62,11 +62,11 @@ __global__ void __launch_bounds__(NT)
 
 /* dx = rstd (g - s_hat mean(g s_hat)) + d_sum, g = w dy; part[block] = sum over its rows of dy
  * s_hat. */
-template <class T, int NT, int V>
-__global__ void __launch_bounds__(NT)
+template <class T, int NT, int V, int K>
+__global__ void __launch_bounds__(NT, NT == 512 && K == 1 ? 2 : 1)
     rms_bwd(int64_t rows, int64_t width, const T *s, const T *weight, const T *dy, const T *d_sum,
             const float *rstd, T *dx, float *part) {
-  const row_of<NT, V> row = {width / V};
+  const row_of<NT, V, K> row = {width / V};
   float w[row.KEPT][V], dw[row.KEPT][V], xs[row.KEPT][V], g[row.KEPT][V];
   row.each([&](int k, int64_t j) {
     load<T, V>(weight + j, w[k]);
@@ -152,9 +152,9 @@ lrl_status cuda_rms_norm_fwd(struct lrl_ctx *ctx, const struct lrl_rms_norm_fwd_
     const T *x = op.in_as<T>(a->x, n), *residual = op.in_as<T>(a->residual, n);
     const T *weight = op.in_as<T>(a->weight, width);
     T *sum = a->residual == NULL ? NULL : op.out_as<T>(a->sum_out, n), *y = op.out_as<T>(a->y, n);
-    by_row_shape<T>(width, aligned16(x, residual, weight, sum, y), [&](auto nt, auto v) {
-      LRL_LAUNCH(op, (rms_fwd<T, nt.value, v.value>), grid_for(op, rows, 4), nt.value, 0, rows,
-                 width, a->eps, x, residual, weight, sum, y, rstd);
+    by_row_shape<T>(width, aligned16(x, residual, weight, sum, y), [&](auto nt, auto v, auto k) {
+      LRL_LAUNCH(op, (rms_fwd<T, nt.value, v.value, k.value>), grid_for(op, rows, 4), nt.value, 0,
+                 rows, width, a->eps, x, residual, weight, sum, y, rstd);
     });
   });
   return op.done();
@@ -174,9 +174,9 @@ lrl_status cuda_rms_norm_bwd(struct lrl_ctx *ctx, const struct lrl_rms_norm_bwd_
     const T *s = op.in_as<T>(a->s, n), *weight = op.in_as<T>(a->weight, width);
     const T *dy = op.in_as<T>(a->dy, n), *d_sum = op.in_as<T>(a->d_sum, n);
     T *dx = op.out_as<T>(a->dx, n);
-    by_row_shape<T>(width, aligned16(s, weight, dy, d_sum, dx), [&](auto nt, auto v) {
-      LRL_LAUNCH(op, (rms_bwd<T, nt.value, v.value>), grid, nt.value, 0, rows, width, s, weight, dy,
-                 d_sum, rstd, dx, part);
+    by_row_shape<T>(width, aligned16(s, weight, dy, d_sum, dx), [&](auto nt, auto v, auto k) {
+      LRL_LAUNCH(op, (rms_bwd<T, nt.value, v.value, k.value>), grid, nt.value, 0, rows, width, s,
+                 weight, dy, d_sum, rstd, dx, part);
     });
   });
   if (d_weight != NULL)

@@ -27,7 +27,7 @@ __global__ void __launch_bounds__(128)
 }
 /* out[index[i]] = x[i], distinct indices. */
 template <class T, int V>
-__global__ void __launch_bounds__(128)
+__global__ void __launch_bounds__(128, 8)
     scatter(int64_t n, int64_t width, const int32_t *index, const T *x, T *out) {
   for (int64_t i = blockIdx.x; i < n; i += gridDim.x) {
     const int64_t to = index[i];
@@ -79,8 +79,9 @@ void add_groups(cuda_op &op, const cuda_groups &g, int64_t width, const int32_t 
                 Out *out) {
   if (g.n_groups == 0)
     return;
-  if (aligned16(x, out) && width % 8 == 0)
-    LRL_LAUNCH(op, (scatter_groups<T, Out, 8>), grid_for(op, g.n_groups, 16), 128, 0, g.n_groups,
+  constexpr int V = 16 / sizeof(Out); /* the wider type */
+  if (aligned16(x, out) && width % V == 0)
+    LRL_LAUNCH(op, (scatter_groups<T, Out, V>), grid_for(op, g.n_groups, 16), 128, 0, g.n_groups,
                g.begin, g.order, width, index, x, out);
   else
     LRL_LAUNCH(op, (scatter_groups<T, Out, 1>), grid_for(op, g.n_groups, 16), 128, 0, g.n_groups,

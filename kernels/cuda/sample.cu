@@ -92,7 +92,7 @@ struct row_sampler {
   }
 };
 
-__global__ void __launch_bounds__(NT)
+__global__ void __launch_bounds__(NT, 4)
     sample(int64_t vocab, const float *logits, const int32_t *seen_start, const int32_t *seen,
            const double *uniform, double temperature, double top_p, double penalty, int64_t top_k,
            float *work, int32_t *token, float *logprobs, float *probs) {
