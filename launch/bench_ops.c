@@ -11,10 +11,12 @@ struct ops_config {
   char only[LRL_OPTION_TEXT];
   double seconds;
   int64_t threads, shrink;
+  int device;
 };
 #define AT(f) offsetof(struct ops_config, f)
 static const struct lrl_option options[] = {
     LRL_ROW_TEXT("only", AT(only), "", "rows whose name has this in it; empty: all"),
+    LRL_ROW_ENUM("device", AT(device), "cpu", LRL_DEVICES, "what computes"),
     LRL_ROW_NUM("seconds", AT(seconds), "0.15", 0, 3600, "to spend on a row; at least 3 calls"),
     LRL_ROW_INT("threads", AT(threads), "0", 0, 1024, "", "0: as many as the machine has"),
     LRL_ROW_INT("shrink", AT(shrink), "1", 1, 65536, "", "divides the first size of every row"),
@@ -91,7 +93,7 @@ static lrl_status measure(struct ops_bench *b, const struct lrl_bench_row *row, 
 
 static lrl_status run(void *state) {
   struct ops_bench *b = state;
-  LRL_TRY(lrl_ctx_init(&b->ctx, "cpu", (int)b->cfg.threads));
+  LRL_TRY(lrl_ctx_init(&b->ctx, lrl_device_name(b->cfg.device), (int)b->cfg.threads));
   LRL_TRY(lrl_arena_init(&b->memory, "operands", (size_t)64 << 30));
   for (int i = 0; i < 5; i++) {
     lrl_bench_probe_flops(&b->peaks, LRL_F32, b->ctx.n_threads);

@@ -14,7 +14,7 @@
 struct bench_config {
   int64_t layers, hidden, ffn, heads, kv_heads, vocab, sequences, length, steps, threads;
   double seconds;
-  int dtype;
+  int dtype, device;
   bool recompute;
 };
 #define AT(f) offsetof(struct bench_config, f)
@@ -32,6 +32,7 @@ static const struct lrl_option rows[] = {
     LRL_ROW_NUM("seconds", AT(seconds), "30", 0, 1e6,
                 "to spend on measured steps; at least two are made"),
     LRL_ROW_INT("threads", AT(threads), "0", 0, 1024, "", "0: as many as the machine has"),
+    LRL_ROW_ENUM("device", AT(device), "cpu", LRL_DEVICES, "what computes"),
     LRL_ROW_ENUM("dtype", AT(dtype), "f32", "f32|bf16", "type of weights and activations"),
     LRL_ROW_BOOL("recompute", AT(recompute), "false",
                  "recompute each layer going back instead of keeping its activations"),
@@ -69,7 +70,7 @@ static lrl_status setup(struct bench *b) {
                                           .max_position_embeddings = c->length,
                                           .theta = 1e6}};
   lrl_dtype dtype = c->dtype == 0 ? LRL_F32 : LRL_BF16;
-  LRL_TRY(lrl_ctx_init(&b->ctx, "cpu", (int)c->threads));
+  LRL_TRY(lrl_ctx_init(&b->ctx, lrl_device_name(c->device), (int)c->threads));
   LRL_TRY(lrl_arena_init(&b->weights, "weights and optimizer state", (size_t)256 << 30));
   LRL_TRY(lrl_arena_init(&b->steps, "step memory", (size_t)256 << 30));
   LRL_TRY(lrl_decoder_build(&b->decoder, &d, &b->params, dtype, true));

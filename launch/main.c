@@ -54,16 +54,17 @@ static void spin_briefly(char **argv) {
 }
 
 int main(int argc, char **argv) {
-  spin_briefly(argv);
-  lrl_malloc_setup();
   lrl_commit = LAUREL_COMMIT;
   if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
     usage(stdout);
     return 0;
   }
   for (int i = 0; i < N_COMMANDS && argc >= 2; i++)
-    if (strcmp(argv[1], commands[i].name) == 0)
+    if (strcmp(argv[1], commands[i].name) == 0) {
+      spin_briefly(argv);
+      lrl_malloc_setup();
       return commands[i].run(argc - 2, argv + 2);
+    }
   if (argc >= 2)
     fprintf(stderr, "laurel: unknown command '%s'\n", argv[1]);
   usage(stderr);

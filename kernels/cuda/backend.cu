@@ -25,11 +25,16 @@ static std::vector<range> reserved;
 static void *reserve(size_t *bytes) {
   void *p = NULL;
   for (;;) {
-    if (cudaMallocManaged(&p, *bytes, cudaMemAttachGlobal) == cudaSuccess) {
+    const cudaError_t e = cudaMallocManaged(&p, *bytes, cudaMemAttachGlobal);
+    if (e == cudaSuccess) {
       reserved.push_back({static_cast<char *>(p), *bytes});
       return p;
     }
     (void)cudaGetLastError();
+    if (e != cudaErrorMemoryAllocation) { /* no device, a driver too old */
+      (void)cuda_status(e, "asking for memory");
+      return NULL;
+    }
     if (*bytes < (size_t)128 << 20)
       return NULL;
     *bytes /= 2;
