@@ -18,7 +18,8 @@ void lrl_html_text(FILE *f, const char *text);
 void lrl_html_cut(FILE *f, const char *text, size_t most);
 
 /* An <img> with the picture of a file, made to fit a square of `side` pixels, as a data URI (JPEG);
- * a file that cannot be decoded becomes a box that says why. `alt` is escaped. */
+ * of a video three frames side by side, each in such a square. A file that cannot be decoded
+ * becomes a box that says why. `alt` is escaped. */
 void lrl_html_thumbnail(FILE *f, const char *path, int32_t side, const char *alt);
 
 /* Class "s0" .. "s7" colours the n-th of several things the same everywhere on a page. */

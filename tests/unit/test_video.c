@@ -6,6 +6,7 @@
 #include "data/image_transform.h"
 #include "data/video.h"
 #include "data/video_decode.h"
+#include "launch/html.h"
 
 #include <jansson.h>
 #include <libavutil/md5.h>
@@ -562,13 +563,59 @@ static void test_ops(void **state) {
   free(f.bytes);
 }
 
+/* Value of a base64 digit; -1: none. */
+static int digit(char c) {
+  static const char all[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  const char *at = c == '\0' ? NULL : strchr(all, c);
+  return at == NULL ? -1 : (int)(at - all);
+}
+
+/* On pages a video is its first, middle and last frame side by side. */
+static void test_thumbnail(void **state) {
+  (void)state;
+  const struct vx_video v = {"matroska", "png", AV_PIX_FMT_RGB24, 40, 24, 5, 1, 0, NULL, 0};
+  struct ix_file video = vx_make(&v);
+  char path[] = "/tmp/laurel_thumbnail_XXXXXX", *html = NULL;
+  size_t n_html, n = 0;
+  FILE *f = fdopen(mkstemp(path), "wb"), *page = open_memstream(&html, &n_html);
+  assert_int_equal(fwrite(video.bytes, 1, video.n, f), video.n);
+  fclose(f);
+  lrl_html_thumbnail(page, path, 100, "a \"clip\"");
+  fclose(page);
+  static const char begin[] = "<img width=\"120\" height=\"24\" alt=\"a &quot;clip&quot;\" "
+                              "src=\"data:image/jpeg;base64,";
+  assert_int_equal(strncmp(html, begin, sizeof begin - 1), 0);
+  uint8_t *jpeg = malloc(n_html);
+  for (const char *p = html + sizeof begin - 1; digit(p[0]) >= 0; p += 4) {
+    const unsigned u = (unsigned)digit(p[0]) << 18 | (unsigned)digit(p[1]) << 12 |
+                       (unsigned)(digit(p[2]) & 63) << 6 | (unsigned)(digit(p[3]) & 63);
+    jpeg[n++] = (uint8_t)(u >> 16);
+    jpeg[n++] = (uint8_t)(u >> 8);
+    jpeg[n++] = (uint8_t)u;
+  }
+  struct lrl_image image = {0};
+  assert_int_equal(lrl_image_decode(jpeg, n, LRL_IMAGE_MAX_PIXELS, &image), LRL_OK);
+  for (int k = 0; k < 3; k++)
+    for (int c = 0; c < 3; c++) {
+      const uint8_t *rgb = image.rgb.data;
+      assert_in_range(rgb[3 * (12 * 120 + 40 * k + 20) + c], vx_pixel(2 * k, 20, 12, c) - 4,
+                      vx_pixel(2 * k, 20, 12, c) + 4);
+    }
+  lrl_image_free(&image);
+  free(jpeg);
+  free(html);
+  free(video.bytes);
+  unlink(path);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_frames),   cmocka_unit_test(test_canvas),
-      cmocka_unit_test(test_exact),    cmocka_unit_test(test_rotation),
-      cmocka_unit_test(test_skipping), cmocka_unit_test(test_refused),
-      cmocka_unit_test(test_damaged),  cmocka_unit_test(test_ffprobe),
-      cmocka_unit_test(test_framemd5), cmocka_unit_test(test_ops),
+      cmocka_unit_test(test_frames),   cmocka_unit_test(test_thumbnail),
+      cmocka_unit_test(test_canvas),   cmocka_unit_test(test_exact),
+      cmocka_unit_test(test_rotation), cmocka_unit_test(test_skipping),
+      cmocka_unit_test(test_refused),  cmocka_unit_test(test_damaged),
+      cmocka_unit_test(test_ffprobe),  cmocka_unit_test(test_framemd5),
+      cmocka_unit_test(test_ops),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
