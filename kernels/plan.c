@@ -10,7 +10,7 @@
 
 /* Addresses. What the host writes among them (records, index lists) gets small pages. */
 
-enum { MOST = 64 };
+enum { MOST = 256 };
 static struct {
   char *begin;
   size_t bytes;

@@ -90,6 +90,16 @@ SCRATCH(attention_decode) {
   STAGE(a->page_start, a->n_tokens + 1);
   STAGE(a->page, a->page_start[a->n_tokens]);
   STAGE(a->used, a->page_start[a->n_tokens]);
+  /* Tokens of more than 4 pages are split, and then there is room for the parts of all. */
+  enum { SPLIT = 4 };
+  bool split = false;
+  for (int64_t t = 0; t < a->n_tokens; t++)
+    split = split || a->page_start[t + 1] - a->page_start[t] > SPLIT;
+  const int64_t parts = a->page_start[a->n_tokens] / SPLIT + a->n_tokens;
+  if (!split)
+    return;
+  WORK(float, parts * a->n_heads * a->head_dim);
+  WORK(float, 2 * parts * a->n_heads);
 }
 SCRATCH(cross_entropy) {
   STAGE(a->target, a->n_tokens);

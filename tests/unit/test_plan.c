@@ -2,6 +2,7 @@
  * names (default: cpu) takes, to the byte; what it says of the official one is SPEC's; work and
  * messages are closed formulas. */
 #include "launch/config.h"
+#include "tests/unit/op_cases.h"
 #include "train/plan_run.h"
 #include "train/reward.h"
 #include "train/sft.h"
@@ -118,6 +119,50 @@ static void test_bytes_sft(void **state) {
   c = sft((const char *const[]){NETWORK, EYES, "train.gradient_checkpointing=true", NULL});
   expect_device(&lrl_sft_kind, &c->common, c,
                 (struct lrl_plan_batch){.n = 2, .prompt = 30, .answer = 9, .rows = 2, .cols = 1});
+}
+
+/* Every op of the table by itself, in both types. */
+static void test_scratch(void **state) {
+  (void)state;
+  static const int64_t shapes[][2] = {{0, 8}, {1, 1}, {5, 64}, {33, 17}, {130, 65}};
+  static const struct {
+    const char *name;
+    lrl_status (*run)(struct op_run *);
+  } cases[] = {
+#define ROW(op) {#op, case_##op},
+      LRL_OPS(ROW)};
+  struct lrl_ctx ctx[2], ref;
+  assert_int_equal(lrl_ctx_init(&ref, "ref", 1), LRL_OK);
+  for (int i = 0; i < 2; i++)
+    assert_int_equal(lrl_ctx_init(&ctx[i], i == 0 ? "plan" : device, 1), LRL_OK);
+  lrl_plan_of(&ctx[0])->machine.n_sm = 4;
+  for (int k = 0; k < 2 * 5 * (int)(sizeof cases / sizeof cases[0]); k++) {
+    const int64_t *shape = shapes[k / 2 % 5];
+    const lrl_dtype t = k % 2 == 0 ? LRL_F32 : LRL_BF16;
+    size_t peak[2];
+    for (int i = 0; i < 2; i++) {
+      struct op_run r = {.ctx = &ctx[i],
+                         .ref = &ref,
+                         .seed = 5,
+                         .dtype = t,
+                         .values = t,
+                         .n = shape[0],
+                         .w = shape[1]};
+      ctx[i].scratch.peak = 0;
+      if (cases[k / 10].run(&r) != LRL_OK)
+        fail_msg("%s: %s", cases[k / 10].name, lrl_last_error());
+      peak[i] = ctx[i].scratch.peak;
+      for (int b = 0; b < r.n_buffers; b++)
+        give_back(&r.buffers[b]);
+    }
+    if (peak[0] != peak[1])
+      fail_msg("%s, %lld x %lld, %s: scratch of %zu bytes was planned, device %s took %zu",
+               cases[k / 10].name, (long long)shape[0], (long long)shape[1], lrl_dtype_name(t),
+               peak[0], device, peak[1]);
+  }
+  for (int i = 0; i < 2; i++)
+    lrl_ctx_free(&ctx[i]);
+  lrl_ctx_free(&ref);
 }
 
 /* ---- the official network: SPEC 1.6 ---- */
@@ -250,6 +295,8 @@ int main(int argc, char **argv) {
                                      cmocka_unit_test(test_bytes_sft)};
   const struct CMUnitTest rest[] = {cmocka_unit_test(test_official), cmocka_unit_test(test_work),
                                     cmocka_unit_test(test_ranks), cmocka_unit_test(test_refusals)};
+  const struct CMUnitTest ops[] = {cmocka_unit_test(test_scratch)};
   const int failed = cmocka_run_group_tests_name("bytes", bytes, NULL, NULL);
-  return argc > 1 ? failed : failed + cmocka_run_group_tests_name("plan", rest, NULL, NULL);
+  return failed + (argc > 1 ? cmocka_run_group_tests_name("ops", ops, NULL, NULL)
+                            : cmocka_run_group_tests_name("plan", rest, NULL, NULL));
 }
