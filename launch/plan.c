@@ -16,10 +16,14 @@ static const struct lrl_option options[] = {
     {"ranks", LRL_OPTION_INT, AT(ranks), "8", 1, 65536, NULL, "", "GPUs, one rank each"},
     {"zero", LRL_OPTION_INT, AT(zero), "-1", -1, 3, NULL, "",
      "ZeRO stage; -1: train.zero_stage of the config"},
+    {"model", LRL_OPTION_STRING, AT(model), "", 0, 0, NULL, "",
+     "ppo: a config of a reward model whose model.* and vision.* keys describe the networks; "
+     "empty: "
+     "those of actor.init_from"},
     {"prompt", LRL_OPTION_INT, AT(prompt), "0", 0, 1e6, NULL, "tokens",
-     "of a prompt with its image; 0: half of data.max_length"},
+     "of a prompt with its image; 0: half of data.max_length, or data.max_prompt_length"},
     {"answer", LRL_OPTION_INT, AT(answer), "0", 0, 1e6, NULL, "tokens",
-     "of an answer; 0: the rest of data.max_length"},
+     "of an answer; 0: the rest of data.max_length, or rollout.max_new_tokens"},
     {"tiles", LRL_OPTION_INT, AT(tiles), "-1", -1, 1000, NULL, "tiles",
      "of a prompt's image, 0: none; -1: data.hd_num"},
     {"per_host", LRL_OPTION_INT, AT(per_host), "8", 1, 1024, NULL, "", "GPUs of a host"},
@@ -30,7 +34,7 @@ static const struct lrl_option options[] = {
 static const struct lrl_option_table table = {options, sizeof options / sizeof options[0]};
 
 static void usage(FILE *to) {
-  fprintf(to, "usage: laurel plan [reward|sft] CONFIG.yaml [key=value ...] [--gpu NAME] "
+  fprintf(to, "usage: laurel plan [reward|sft|ppo] CONFIG.yaml [key=value ...] [--gpu NAME] "
               "[--ranks N] [--zero STAGE] ...\n\n"
               "What a rank of a training run would take on a GPU: bytes, work, messages, and the "
               "least time of a step.\nNothing is trained, no data and no weights are read.\n\n");

@@ -46,8 +46,11 @@ struct lrl_planner {
                      struct lrl_plan_outcome *out);
   const char *const *remedies; /* assignments that save memory; NULL-terminated */
 };
-enum lrl_planner_kind { LRL_PLANNER_REWARD, LRL_PLANNER_SFT, LRL_N_PLANNERS };
+enum lrl_planner_kind { LRL_PLANNER_REWARD, LRL_PLANNER_SFT, LRL_PLANNER_PPO, LRL_N_PLANNERS };
 struct lrl_planner lrl_planner(enum lrl_planner_kind kind);
+struct lrl_planner lrl_planner_ppo(void); /* plan_ppo.c */
+/* The squarest grid of n tiles. */
+void lrl_plan_grid(int64_t n, struct lrl_plan_batch *b);
 
 struct lrl_plan_machine lrl_gpu_machine(const struct lrl_gpu *g);
 /* Device memory beyond the arenas: the library's work space, and a context, which is assumed. */

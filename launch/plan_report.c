@@ -64,6 +64,11 @@ static void work(const struct lrl_plan_report *r, bool all_ops) {
       order[k] = order[k - 1];
       order[k - 1] = swap;
     }
+  if (r->n_phases > 0)
+    printf("\nphase                                       TFLOP   TB moved  seconds at least\n");
+  for (int i = 0; i < r->n_phases; i++)
+    printf("  %-38s %9.1f %10.3f %9.3f\n", r->phase[i].name, r->phase[i].all.flops / 1e12,
+           r->phase[i].all.bytes / 1e12, r->phase[i].all.seconds);
   printf("\nwork of a rank in a step              calls     TFLOP   TB moved  seconds at least\n");
   for (int i = 0; i < n && (all_ops || i < 6); i++) {
     const struct lrl_plan_count *c = &r->work.op[order[i]];

@@ -8,8 +8,7 @@
 static int64_t at_least(int64_t n, int64_t least) { return n > least ? n : least; }
 static int64_t at_most(int64_t n, int64_t most) { return n < most ? n : most; }
 
-/* The squarest grid of n tiles. */
-static void grid(int64_t n, struct lrl_plan_batch *b) {
+void lrl_plan_grid(int64_t n, struct lrl_plan_batch *b) {
   b->rows = 0;
   while ((b->rows + 1) * (b->rows + 1) <= n)
     b->rows++;
@@ -34,7 +33,7 @@ static lrl_status usual(const struct lrl_plan_request *q, const struct lrl_train
     return LRL_FAIL(LRL_ERR_ARG, "--tiles %lld: the network has no vision tower (model.vision)",
                     (long long)a->tiles);
   if (o->model.vision != 0 && !o->data.withhold_images)
-    grid(a->tiles >= 0 ? a->tiles : o->data.hd_num, b);
+    lrl_plan_grid(a->tiles >= 0 ? a->tiles : o->data.hd_num, b);
   const int64_t image = b->rows > 0 ? lrl_vlm_image_tokens(&vit, b->rows, b->cols) : 0;
   b->prompt = a->prompt > 0 ? a->prompt : at_least(o->data.max_length / 2, image);
   b->answer = a->answer > 0 ? a->answer : at_least(o->data.max_length - b->prompt, 1);
@@ -120,6 +119,8 @@ static const char *const remedies[] = {"train.gradient_checkpointing=true",
                                        "model.lora_r=64",
                                        NULL};
 struct lrl_planner lrl_planner(enum lrl_planner_kind kind) {
+  if (kind == LRL_PLANNER_PPO)
+    return lrl_planner_ppo();
   if (kind == LRL_PLANNER_SFT)
     return (struct lrl_planner){"sft",
                                 {lrl_sft_options, lrl_n_sft_options},

@@ -152,8 +152,8 @@ static lrl_status pack_prompts(struct gen *g, struct lrl_tape *tape, struct gen_
       if (p->ids[t] == -1)
         rows[in->n_image_rows++] = (int32_t)(at + t);
     if (in->n_image_rows > before)
-      memcpy((char *)images->data + before * row_bytes, p->images,
-             (size_t)((in->n_image_rows - before) * row_bytes));
+      lrl_move(tape->ctx, (char *)images->data + before * row_bytes, p->images,
+               (size_t)((in->n_image_rows - before) * row_bytes));
     at += p->n_ids;
     last[i] = (int32_t)(at - 1);
   }
@@ -189,7 +189,8 @@ lrl_status gen_prefill(struct gen *g, struct gen_live *const *batch, int64_t n) 
   const struct lrl_tensor *logits = pass(g, &tape, &in, last, n);
   LRL_TRY(tape.status);
   for (int64_t i = 0; i < n; i++)
-    memcpy(batch[i]->logits, (const float *)logits->data + i * v, (size_t)v * sizeof(float));
+    lrl_move(g->ctx, batch[i]->logits, (const float *)logits->data + i * v,
+             (size_t)v * sizeof(float));
   return LRL_OK;
 }
 
@@ -200,7 +201,7 @@ lrl_status gen_first_tokens(struct gen *g, const int64_t *slots, int64_t n) {
   float *rows = lrl_tape_alloc(&tape, (size_t)(n * v) * sizeof *rows);
   LRL_TRY(tape.status);
   for (int64_t i = 0; i < n; i++)
-    memcpy(rows + i * v, g->slot[slots[i]].live->logits, (size_t)v * sizeof *rows);
+    lrl_move(g->ctx, rows + i * v, g->slot[slots[i]].live->logits, (size_t)v * sizeof *rows);
   return draw(g, &tape, rows, slots, n);
 }
 

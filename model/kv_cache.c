@@ -38,20 +38,20 @@ static int64_t layer_page_bytes(const struct lrl_kv_cache *c) {
 }
 
 /* Slots that were not written must hold finite values (kernels/kv_page.h). */
-static int32_t take_page(struct lrl_kv_cache *c) {
+static int32_t take_page(struct lrl_ctx *ctx, struct lrl_kv_cache *c) {
   const int32_t page = c->free[--c->n_free];
   const int64_t bytes = layer_page_bytes(c);
   c->refs[page] = 1;
   for (int64_t l = 0; l < c->n_layers; l++) {
-    memset(c->k + (l * c->n_pages + page) * bytes, 0, (size_t)bytes);
-    memset(c->v + (l * c->n_pages + page) * bytes, 0, (size_t)bytes);
+    lrl_zero(ctx, c->k + (l * c->n_pages + page) * bytes, (size_t)bytes);
+    lrl_zero(ctx, c->v + (l * c->n_pages + page) * bytes, (size_t)bytes);
   }
   return page;
 }
 
 /* Makes room for n more tokens and says where they go. */
-static lrl_status append(struct lrl_kv_cache *cache, struct lrl_kv_seq *seq, int64_t n,
-                         int32_t *slot) {
+static lrl_status append(struct lrl_ctx *ctx, struct lrl_kv_cache *cache, struct lrl_kv_seq *seq,
+                         int64_t n, int32_t *slot) {
   int64_t room = 0;
   if (seq->n_pages > 0 && !seq->sealed)
     room = LRL_KV_PAGE - seq->used[seq->n_pages - 1];
@@ -64,7 +64,7 @@ static lrl_status append(struct lrl_kv_cache *cache, struct lrl_kv_seq *seq, int
                     (long long)pages, (long long)cache->n_free);
   for (int64_t i = 0; i < n; i++) {
     if (room == 0) {
-      seq->page[seq->n_pages] = take_page(cache);
+      seq->page[seq->n_pages] = take_page(ctx, cache);
       seq->used[seq->n_pages++] = 0;
       seq->sealed = false;
       room = LRL_KV_PAGE;
@@ -152,7 +152,7 @@ lrl_status lrl_kv_pass(struct lrl_tape *tape, struct lrl_kv_cache *cache,
     start[s] = at;
     length[s] = n_new[s];
     first[s] = (int32_t)seq[s]->length;
-    LRL_TRY(append(cache, seq[s], n_new[s], slot + at));
+    LRL_TRY(append(tape->ctx, cache, seq[s], n_new[s], slot + at));
     for (int32_t i = 0; i < n_new[s] && !prefill; i++) {
       page_start[at + i] = n_listed;
       n_listed += list_pages(seq[s], first[s] + i + 1, page + n_listed, used + n_listed);

@@ -72,6 +72,15 @@ void lrl_plan_take(struct lrl_plan *p, int64_t n, struct lrl_plan *work) {
   memset(p->op, 0, sizeof p->op);
 }
 
+void lrl_plan_phase(struct lrl_plan *p, const char *name, struct lrl_plan_report *out) {
+  if (p == NULL)
+    return;
+  LRL_ASSERT(out->n_phases < (int)(sizeof out->phase / sizeof out->phase[0]));
+  out->phase[out->n_phases].name = name;
+  out->phase[out->n_phases++].all = p->all;
+  lrl_plan_take(p, 1, &out->work);
+}
+
 /* ---- training on a fixed corpus ---- */
 
 static lrl_status build(struct lrl_trainer *t, const struct lrl_plan_setting *s) {

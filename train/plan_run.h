@@ -4,6 +4,7 @@
 #ifndef LRL_PLAN_RUN_H
 #define LRL_PLAN_RUN_H
 #include "kernels/plan.h"
+#include "train/ppo_config.h"
 #include "train/trainer.h"
 
 /* A micro-batch: n pairs of a prompt and two answers, or n chats of a prompt and an answer; each
@@ -32,6 +33,12 @@ struct lrl_plan_report {
   struct lrl_plan_bytes bytes;
   struct lrl_plan work;            /* of a step; on the plan backend */
   struct lrl_comm_traffic traffic; /* of a step */
+  /* Parts of the work, in order; PPO has several. */
+  int n_phases;
+  struct {
+    const char *name;
+    struct lrl_plan_count all;
+  } phase[8];
 };
 
 /* ranks: ranks that do not exist but on the plan backend, see lrl_comm_create_planned. n_micro:
@@ -47,6 +54,17 @@ struct lrl_plan_setting {
 lrl_status lrl_plan_training(const struct lrl_trainer_kind *kind,
                              const struct lrl_trainer_options *o, const void *cfg,
                              const struct lrl_plan_setting *setting, struct lrl_plan_report *out);
+
+/* One iteration of PPO likewise: rollout, scores, log-probs, values, advantages, updates, answers
+ * mixed in. All networks are alike: `model`, with an LM or a scalar head, their vision parts the
+ * same weights. batch: n is not used; prompt and answer are tokens of a prompt and of a response,
+ * of which none ends early. */
+struct lrl_plan_ppo {
+  const struct lrl_model_options *model;
+  const char *tokenizer; /* for lrl_plan_vocabulary */
+};
+lrl_status lrl_plan_ppo(const struct lrl_ppo_config *cfg, const struct lrl_plan_ppo *networks,
+                        const struct lrl_plan_setting *setting, struct lrl_plan_report *out);
 
 /* ---- for plan_*.c ---- */
 
@@ -64,4 +82,6 @@ lrl_status lrl_plan_vocabulary(const struct lrl_model_options *model, const char
 void lrl_plan_count_params(const struct lrl_param_set *set, struct lrl_plan_report *out);
 /* work += n times what p counted since it was cleared; clears it. */
 void lrl_plan_take(struct lrl_plan *p, int64_t n, struct lrl_plan *work);
+/* The same once, as a phase of the report. */
+void lrl_plan_phase(struct lrl_plan *p, const char *name, struct lrl_plan_report *out);
 #endif

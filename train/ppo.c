@@ -69,7 +69,7 @@ static lrl_status read_data(struct lrl_ppo_trainer *t) {
   return t->order != NULL ? LRL_OK : LRL_FAIL(LRL_ERR_MEMORY, "no memory for the prompts' order");
 }
 
-static void objectives(struct lrl_ppo_trainer *t) {
+void lrl_ppo_objectives(struct lrl_ppo_trainer *t) {
   const struct lrl_ppo_config *c = t->cfg;
   t->objective = (struct lrl_ppo_objective){
       .ratio = (enum lrl_ratio)c->ratio,
@@ -126,7 +126,7 @@ static lrl_status read_models(struct lrl_ppo_trainer *t) {
   return read_data(t);
 }
 
-static lrl_status make_optimizers(struct lrl_ppo_trainer *t) {
+lrl_status lrl_ppo_optimizers(struct lrl_ppo_trainer *t) {
   const struct lrl_ppo_config *c = t->cfg;
   const struct lrl_optimizer_options actor = lrl_optim_adamw(&c->actor, c->zero_stage);
   const struct lrl_optimizer_options value = lrl_optim_adamw(&c->value, c->zero_stage);
@@ -139,10 +139,10 @@ static lrl_status make_optimizers(struct lrl_ppo_trainer *t) {
 }
 
 static lrl_status set_up(struct lrl_ppo_trainer *t, const char *config_text) {
-  objectives(t);
+  lrl_ppo_objectives(t);
   LRL_TRY(lrl_comm_agree(t->comm, read_models(t)));
   LRL_TRY(lrl_run_open(&t->run, &t->cfg->run, t->comm, config_text));
-  LRL_TRY(lrl_comm_agree(t->comm, make_optimizers(t)));
+  LRL_TRY(lrl_comm_agree(t->comm, lrl_ppo_optimizers(t)));
   int64_t values = 0, timing = 0;
   if (t->run.resume[0] != '\0')
     LRL_TRY(lrl_comm_agree(t->comm, lrl_ppo_resume(t, &values, &timing)));

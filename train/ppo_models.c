@@ -53,10 +53,11 @@ done:
   return status;
 }
 
-static lrl_status build(const struct source *s, const struct lrl_model_options *o,
-                        enum lrl_vlm_head head, bool train, struct lrl_vlm *m) {
+lrl_status lrl_ppo_network_build(const struct lrl_tokenizer_info *tokenizer,
+                                 const struct lrl_model_options *o, enum lrl_vlm_head head,
+                                 bool train, struct lrl_vlm *m) {
   struct lrl_vlm_config v;
-  LRL_TRY(lrl_model_options_config(o, lrl_tokenizer_info(s->tokenizer), &v));
+  LRL_TRY(lrl_model_options_config(o, tokenizer, &v));
   v.head = head;
   v.train_decoder = train;
   v.train_vision = v.train_projector = false;
@@ -96,7 +97,8 @@ static lrl_status load(struct source *s, struct lrl_ctx *ctx, struct lrl_vlm *m)
   if (s->o.model.lora_r == 0 && s->head == m->cfg.head)
     return lrl_checkpoint_get_params(s->c, "model", &m->params);
   struct lrl_vlm saved;
-  LRL_TRY(build(s, &s->o.model, s->head, false, &saved));
+  LRL_TRY(
+      lrl_ppo_network_build(lrl_tokenizer_info(s->tokenizer), &s->o.model, s->head, false, &saved));
   lrl_status status = lrl_checkpoint_get_params(s->c, "model", &saved.params);
   if (status == LRL_OK && s->o.model.lora_r > 0)
     status = lrl_decoder_merge_lora(ctx, &saved.decoder);
@@ -115,7 +117,8 @@ static lrl_status network(struct lrl_ppo_network *n, struct source *s, struct lr
   n->data = s->o.data;
   n->options.lora_r = lora_r;
   n->options.lora_alpha = lora_alpha;
-  LRL_TRY(build(s, &n->options, head, train, &n->model));
+  LRL_TRY(
+      lrl_ppo_network_build(lrl_tokenizer_info(s->tokenizer), &n->options, head, train, &n->model));
   n->present = true;
   LRL_TRY(lrl_param_set_init(&n->model.params, seed));
   return load(s, ctx, &n->model);
@@ -150,7 +153,8 @@ static lrl_status open_policy(struct lrl_ppo_models *m, const struct lrl_ppo_con
     struct lrl_model_options wide = m->policy.options;
     wide.dtype = 0; /* in bf16 a small step would be lost */
     m->ema = (struct lrl_ppo_network){.options = wide, .data = m->policy.data};
-    LRL_TRY_GOTO(build(&s, &wide, LRL_VLM_LANGUAGE, false, &m->ema.model));
+    LRL_TRY_GOTO(lrl_ppo_network_build(lrl_tokenizer_info(s.tokenizer), &wide, LRL_VLM_LANGUAGE,
+                                       false, &m->ema.model));
     m->ema.present = true;
     LRL_TRY_GOTO(lrl_param_set_init(&m->ema.model.params, (uint64_t)c->seed));
     LRL_TRY_GOTO(load(&s, ctx, &m->ema.model));

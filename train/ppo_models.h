@@ -33,6 +33,11 @@ lrl_status lrl_ppo_models_open(struct lrl_ppo_models *m, const struct lrl_ppo_co
                                struct lrl_ctx *ctx);
 void lrl_ppo_models_close(struct lrl_ppo_models *m);
 
+/* The network of one of them, its weights not yet set: only the decoder and the head may train. */
+lrl_status lrl_ppo_network_build(const struct lrl_tokenizer_info *tokenizer,
+                                 const struct lrl_model_options *o, enum lrl_vlm_head head,
+                                 bool train, struct lrl_vlm *m);
+
 /* "key: value" lines that describe the policy's network and images. malloc'ed; NULL without
  * memory. */
 char *lrl_ppo_policy_config(const struct lrl_ppo_network *policy);

@@ -133,7 +133,8 @@ static lrl_status pack_images(struct lrl_tape *tape, const struct lrl_ppo_experi
   LRL_TRY(tape->status);
   for (int64_t i = 0; i < n; i++) {
     const struct lrl_ppo_prompt *p = &e->prompt[slices[i].prompt];
-    memcpy(to, (const char *)images + (size_t)p->first_image * row, (size_t)p->n_images * row);
+    lrl_move(tape->ctx, to, (const char *)images + (size_t)p->first_image * row,
+             (size_t)p->n_images * row);
     to += (size_t)p->n_images * row;
   }
   return LRL_OK;

@@ -16,6 +16,29 @@ static struct lrl_data_options data_options(const struct lrl_ppo_trainer *t) {
   return o;
 }
 
+/* Starts the loader where the run stands. */
+static lrl_status start(struct lrl_ppo_trainer *t) {
+  const struct lrl_loader_options o = {.order = LRL_ORDER_SHUFFLE,
+                                       .seed = (uint64_t)t->cfg->seed,
+                                       .batch_pairs = t->cfg->ptx_batch_size,
+                                       .rank = lrl_comm_rank(t->comm),
+                                       .n_ranks = lrl_comm_size(t->comm),
+                                       .first_step = t->at.ptx_steps,
+                                       .max_tokens = t->cfg->micro_batch_tokens,
+                                       .answers_only = true,
+                                       .weight = t->ptx_weight,
+                                       .images = t->images,
+                                       .prefetch = 2};
+  return lrl_loader_create(t->ptx, &o, &t->ptx_loader);
+}
+
+static lrl_status next(struct lrl_ppo_trainer *t, const struct lrl_batch **b) {
+  if (t->ptx_loader == NULL)
+    LRL_TRY(start(t));
+  LRL_TRY(lrl_loader_next(t->ptx_loader, b));
+  return *b != NULL ? LRL_OK : LRL_FAIL(LRL_ERR_FORMAT, "ptx.data ended");
+}
+
 lrl_status lrl_ppo_ptx_open(struct lrl_ppo_trainer *t) {
   const struct lrl_data_options o = data_options(t);
   const enum lrl_chat_template form = lrl_data_options_template(&o);
@@ -36,36 +59,17 @@ lrl_status lrl_ppo_ptx_open(struct lrl_ppo_trainer *t) {
   if (all == 0)
     return LRL_FAIL(LRL_ERR_FORMAT, "no chat of ptx.data has a token to learn");
   t->fingerprint ^= lrl_corpus_fingerprint(t->ptx);
+  t->ptx_next = next;
   return LRL_OK;
-}
-
-/* Starts the loader where the run stands. */
-static lrl_status start(struct lrl_ppo_trainer *t) {
-  const struct lrl_loader_options o = {.order = LRL_ORDER_SHUFFLE,
-                                       .seed = (uint64_t)t->cfg->seed,
-                                       .batch_pairs = t->cfg->ptx_batch_size,
-                                       .rank = lrl_comm_rank(t->comm),
-                                       .n_ranks = lrl_comm_size(t->comm),
-                                       .first_step = t->at.ptx_steps,
-                                       .max_tokens = t->cfg->micro_batch_tokens,
-                                       .answers_only = true,
-                                       .weight = t->ptx_weight,
-                                       .images = t->images,
-                                       .prefetch = 2};
-  return lrl_loader_create(t->ptx, &o, &t->ptx_loader);
 }
 
 lrl_status lrl_ppo_ptx_step(struct lrl_ppo_trainer *t, double sums[2]) {
   const struct lrl_data_options data = data_options(t);
   double y[LRL_SFT_N] = {0};
   const struct lrl_batch *b;
-  if (t->ptx_loader == NULL)
-    LRL_TRY(start(t));
   do {
     struct lrl_tape tape;
-    LRL_TRY(lrl_loader_next(t->ptx_loader, &b));
-    if (b == NULL)
-      return LRL_FAIL(LRL_ERR_FORMAT, "ptx.data ended");
+    LRL_TRY(t->ptx_next(t, &b));
     const struct lrl_sft_objective o = {
         .tokenizer = t->models.tokenizer,
         .form = lrl_data_options_template(&data),

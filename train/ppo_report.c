@@ -28,7 +28,7 @@ static void put_actor(json_t *o, const struct lrl_ppo_trainer *t,
   lrl_ppo_put(o, "actor/", "stopped", u->stopped);
   if (t->objective.kl_loss)
     lrl_ppo_put(o, "actor/", "kl_loss", u->policy.kl_loss / steps);
-  if (t->ptx != NULL)
+  if (t->ptx_next != NULL)
     lrl_ppo_put(o, "actor/", "ptx_loss", u->ptx[0] / u->ptx[1]);
 }
 

@@ -86,8 +86,16 @@ static lrl_status embed(struct lrl_ppo_trainer *t, const struct lrl_prompt *p, c
       return LRL_FAIL(LRL_ERR_SHAPE, "the images of %s, line %lld give %lld tokens instead of %lld",
                       p->file, (long long)p->line, (long long)x->rows, (long long)n_rows);
     const int64_t row_bytes = x->cols * lrl_dtype_bytes(x->dtype);
-    memcpy((char *)*v[i].images + row * row_bytes, x->data, (size_t)(n_rows * row_bytes));
+    lrl_move(&t->ctx, (char *)*v[i].images + row * row_bytes, x->data,
+             (size_t)(n_rows * row_bytes));
   }
+  return LRL_OK;
+}
+
+/* Of a plan, which has no files. */
+static lrl_status blank(struct lrl_ppo_trainer *t, const struct lrl_prompt *p, float *tiles) {
+  const int64_t pixels = 3 * (int64_t)t->images->tile * t->images->tile;
+  lrl_zero(&t->ctx, tiles, (size_t)(lrl_prompt_n_tiles(p) * pixels) * sizeof *tiles);
   return LRL_OK;
 }
 
@@ -118,7 +126,9 @@ static lrl_status see(struct lrl_ppo_trainer *t, struct lrl_ppo_experience *e) {
     if (p.n_images > 0) {
       float *tiles =
           lrl_arena_alloc(&t->steps, (size_t)(lrl_prompt_n_tiles(&p.data) * tile) * sizeof *tiles);
-      s = tiles == NULL ? LRL_ERR_MEMORY : lrl_prompt_tiles(&p.data, t->images, tiles);
+      s = tiles == NULL              ? LRL_ERR_MEMORY
+          : t->images->tiles == NULL ? blank(t, &p.data, tiles)
+                                     : lrl_prompt_tiles(&p.data, t->images, tiles);
       if (s == LRL_ERR_MEMORY)
         return s;
       if (s == LRL_OK)
@@ -234,15 +244,20 @@ static lrl_status baselines(struct lrl_ppo_trainer *t, const struct lrl_ppo_roll
   return LRL_OK;
 }
 
+lrl_status lrl_ppo_respond(struct lrl_ppo_trainer *t, const struct lrl_ppo_rollout *r,
+                           struct lrl_ppo_experience *e, struct lrl_generation *g) {
+  LRL_TRY(see(t, e));
+  LRL_TRY(generate(t, r, e, false, g));
+  return collect(t, g, e);
+}
+
 lrl_status lrl_ppo_rollout(struct lrl_ppo_trainer *t, const struct lrl_ppo_rollout *r,
                            struct lrl_ppo_experience *e) {
   struct lrl_generation g;
   double t0 = omp_get_wtime();
   *e = (struct lrl_ppo_experience){0};
   LRL_TRY(choose(t, r, e));
-  LRL_TRY(see(t, e));
-  LRL_TRY(generate(t, r, e, false, &g));
-  LRL_TRY(collect(t, &g, e));
+  LRL_TRY(lrl_ppo_respond(t, r, e, &g));
   t->seconds.gen = omp_get_wtime() - t0;
   t0 = omp_get_wtime();
   LRL_TRY(lrl_ppo_score(t, e, &g, e->score, e->gold));

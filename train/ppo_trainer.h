@@ -85,9 +85,11 @@ struct lrl_ppo_trainer {
   char *policy_config;
   int64_t *order; /* a permutation of the prompts: of order_epoch */
   int64_t order_epoch;
-  struct lrl_corpus *ptx; /* NULL: nothing is mixed in */
-  int32_t *ptx_weight;    /* its chats' tokens with a loss */
+  struct lrl_corpus *ptx;
+  int32_t *ptx_weight; /* its chats' tokens with a loss */
   struct lrl_loader *ptx_loader;
+  /* The next micro-batch of answers; NULL: nothing is mixed in. */
+  lrl_status (*ptx_next)(struct lrl_ppo_trainer *t, const struct lrl_batch **b);
 
   /* What a checkpoint keeps besides weights and optimizers. */
   struct {
@@ -101,6 +103,10 @@ struct lrl_ppo_trainer {
   uint64_t fingerprint; /* of the prompts and the reference */
 };
 
+/* ppo.c: t->objective and the like from t->cfg; the optimizers of the networks that train. */
+void lrl_ppo_objectives(struct lrl_ppo_trainer *t);
+lrl_status lrl_ppo_optimizers(struct lrl_ppo_trainer *t);
+
 /* ppo_rollout.c: fills everything up to sampling_logprobs, scores and gold; prompts of global
  * positions first, first + 1, ... (n of them) of `from`. key0 + position names a prompt's random
  * stream. */
@@ -112,6 +118,10 @@ struct lrl_ppo_rollout {
 };
 lrl_status lrl_ppo_rollout(struct lrl_ppo_trainer *t, const struct lrl_ppo_rollout *r,
                            struct lrl_ppo_experience *e);
+
+/* The part of it between the choice of prompts, which are in e, and the scores. */
+lrl_status lrl_ppo_respond(struct lrl_ppo_trainer *t, const struct lrl_ppo_rollout *r,
+                           struct lrl_ppo_experience *e, struct lrl_generation *g);
 
 /* ppo_score.c: scores[n], gold[n] of the samples of a generation over e's prompts. NaN where there
  * is no reward model, no gold. */

@@ -72,7 +72,7 @@ static lrl_status step(struct lrl_ppo_trainer *t, const struct lrl_ppo_experienc
                        const struct minibatch *b, struct side *s,
                        struct lrl_optimizer_stats *stats) {
   struct lrl_ppo_cursor cursor = {.prompts = b->prompts, .n = b->n};
-  const bool ptx = !s->critic && t->ptx != NULL;
+  const bool ptx = !s->critic && t->ptx_next != NULL;
   const size_t begin = lrl_arena_mark(&t->steps);
   const size_t bytes = (size_t)(b->n + 1) * sizeof(struct lrl_ppo_slice);
   struct lrl_ppo_slice *slices = lrl_arena_alloc(&t->steps, bytes);

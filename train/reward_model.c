@@ -90,7 +90,7 @@ static lrl_status place(struct lrl_tape *tape, const struct lrl_reward_model *m,
   char *to = x->data;
   for (int64_t i = 0; i < n_images; i++) {
     const size_t bytes = (size_t)(images[i].n_rows * hidden * lrl_dtype_bytes(x->dtype));
-    memcpy(to, images[i].rows, bytes);
+    lrl_move(tape->ctx, to, images[i].rows, bytes);
     to += bytes;
   }
   for (int64_t t = 0; t < b->n_tokens; t++)

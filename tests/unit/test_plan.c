@@ -59,6 +59,19 @@ static void expect_bytes(const char *what, size_t planned, size_t real) {
     fail_msg("%s: %zu bytes were planned, device %s took %zu", what, planned, device, real);
 }
 
+static void expect_same(const struct lrl_plan_report *planned, const struct lrl_plan_report *real) {
+  const struct lrl_plan_bytes *a = &planned->bytes, *b = &real->bytes;
+  expect_bytes("weights", a->weights, b->weights);
+  expect_bytes("gradients", a->gradients, b->gradients);
+  expect_bytes("optimizer", a->optimizer, b->optimizer);
+  expect_bytes("activations", a->activations, b->activations);
+  expect_bytes("cache", a->cache, b->cache);
+  expect_bytes("messages", a->comm, b->comm);
+  assert_int_equal(a->comm, 0);
+  if (strcmp(device, "cpu") != 0) /* its ops want other scratch memory than a GPU's */
+    expect_bytes("scratch", a->scratch, b->scratch);
+}
+
 static void expect_device(const struct lrl_trainer_kind *kind, const struct lrl_trainer_options *o,
                           const void *cfg, struct lrl_plan_batch batch) {
   struct lrl_plan_setting s = {.device = "plan",
@@ -69,14 +82,7 @@ static void expect_device(const struct lrl_trainer_kind *kind, const struct lrl_
   const struct lrl_plan_report a = plan(kind, o, cfg, &s);
   s.device = device;
   const struct lrl_plan_report b = plan(kind, o, cfg, &s);
-  expect_bytes("weights", a.bytes.weights, b.bytes.weights);
-  expect_bytes("gradients", a.bytes.gradients, b.bytes.gradients);
-  expect_bytes("optimizer", a.bytes.optimizer, b.bytes.optimizer);
-  expect_bytes("activations", a.bytes.activations, b.bytes.activations);
-  expect_bytes("messages", a.bytes.comm, b.bytes.comm);
-  assert_int_equal(a.bytes.comm, 0);
-  if (strcmp(device, "cpu") != 0) /* its ops want other scratch memory than a GPU's */
-    expect_bytes("scratch", a.bytes.scratch, b.bytes.scratch);
+  expect_same(&a, &b);
 }
 
 static void test_bytes_reward(void **state) {
@@ -119,6 +125,42 @@ static void test_bytes_sft(void **state) {
   c = sft((const char *const[]){NETWORK, EYES, "train.gradient_checkpointing=true", NULL});
   expect_device(&lrl_sft_kind, &c->common, c,
                 (struct lrl_plan_batch){.n = 2, .prompt = 30, .answer = 9, .rows = 2, .cols = 1});
+}
+
+static struct lrl_plan_report ppo_plan(const char *const *networks, const char *const *keys,
+                                       const struct lrl_plan_setting *s) {
+  static struct lrl_ppo_config c;
+  const struct lrl_option_table t = {lrl_ppo_options, lrl_n_ppo_options};
+  struct lrl_plan_report r;
+  set(&t, &c, keys);
+  const struct lrl_plan_ppo n = {&reward(networks)->common.model, ""};
+  if (lrl_plan_ppo(&c, &n, s, &r) != LRL_OK)
+    fail_msg("%s", lrl_last_error());
+  return r;
+}
+
+static void test_bytes_ppo(void **state) {
+  (void)state;
+  static const char *const text[] = {NETWORK, NULL};
+  static const char *const seen[] = {NETWORK, EYES, "model.dtype=bf16", NULL};
+#define SHORT "rollout.batch_size=3", "ppo.mini_batch_size=2", "rollout.max_new_tokens=6"
+  static const char *const keys[2][10] = {
+      {SHORT, "rollout.samples_per_prompt=2", "train.micro_batch_tokens=40", "ptx.coef=0.5",
+       "ptx.batch_size=3", "ptx.max_length=24", NULL},
+      {SHORT, "actor.lora_r=4", "ppo.estimator=grpo", "rollout.samples_per_prompt=3",
+       "train.gradient_checkpointing=true", "rollout.max_samples=4", NULL}};
+  for (int i = 0; i < 4; i++) {
+    struct lrl_plan_setting s = {
+        .device = "plan",
+        .machine.n_sm = 4,
+        .ranks = 1,
+        .batch = {.prompt = 40, .answer = 6, .rows = i / 2, .cols = i / 2}};
+    const struct lrl_plan_report a = ppo_plan(i / 2 ? seen : text, keys[i % 2], &s);
+    s.device = device;
+    const struct lrl_plan_report b = ppo_plan(i / 2 ? seen : text, keys[i % 2], &s);
+    expect_same(&a, &b);
+    assert_true(a.bytes.cache > 0 && a.n_phases == 5);
+  }
 }
 
 /* Every op of the table by itself, in both types. */
@@ -211,12 +253,34 @@ static void test_official(void **state) {
   assert_int_equal(p.bytes.optimizer, 12 * 7737708544);
 }
 
-/* ---- work and messages ---- */
-
 static double gemm_per_token(void) { /* of the linears of the decoder, forward */
   const double h = 4096, f = 14336, qkv = 48 * 128;
   return 2 * 32 * (qkv * h + h * h + 3 * h * f);
 }
+
+/* Four networks of it, on 8 ranks: policy, reference, critic, reward model. */
+static void test_official_ppo(void **state) {
+  (void)state;
+  static const char *const network[] = {SEVEN, SEVEN_SEES, NULL};
+  struct lrl_plan_setting s = seven(8, long_pair);
+  s.batch.answer = 4;
+  const struct lrl_plan_report p =
+      ppo_plan(network,
+               (const char *const[]){"rollout.batch_size=8", "ppo.mini_batch_size=8",
+                                     "rollout.max_new_tokens=4", "train.zero_stage=2", "ptx.coef=0",
+                                     "ppo.num_ppo_epochs=1", NULL},
+               &s);
+  assert_int_equal(p.n_params, 8679815168);
+  assert_int_equal(p.n_trained, 8679815168 - 304556032 - 33562624 - 2 * 4096);
+  assert_int_equal(p.bytes.weights / 1000000, 2 * (2 * 8679815168 + 2 * 8300759040) / 1000000);
+  /* Forward through the prompt: for the cache, scores, both log-probs and values; the two that
+   * train once more, and back, which is twice the work. Image tokens and tiles take 9 % more. */
+  const double products = p.work.op[LRL_PLAN_gemm].flops, once = 4096 * gemm_per_token();
+  if (!(products > 11.9 * once && products < 12.3 * once))
+    fail_msg("products of %.2f prompts", products / once);
+}
+
+/* ---- work and messages ---- */
 
 static void test_work(void **state) {
   (void)state;
@@ -292,9 +356,11 @@ int main(int argc, char **argv) {
   }
   lrl_ctx_free(&ctx);
   const struct CMUnitTest bytes[] = {cmocka_unit_test(test_bytes_reward),
-                                     cmocka_unit_test(test_bytes_sft)};
-  const struct CMUnitTest rest[] = {cmocka_unit_test(test_official), cmocka_unit_test(test_work),
-                                    cmocka_unit_test(test_ranks), cmocka_unit_test(test_refusals)};
+                                     cmocka_unit_test(test_bytes_sft),
+                                     cmocka_unit_test(test_bytes_ppo)};
+  const struct CMUnitTest rest[] = {
+      cmocka_unit_test(test_official), cmocka_unit_test(test_official_ppo),
+      cmocka_unit_test(test_work), cmocka_unit_test(test_ranks), cmocka_unit_test(test_refusals)};
   const struct CMUnitTest ops[] = {cmocka_unit_test(test_scratch)};
   const int failed = cmocka_run_group_tests_name("bytes", bytes, NULL, NULL);
   return failed + (argc > 1 ? cmocka_run_group_tests_name("ops", ops, NULL, NULL)

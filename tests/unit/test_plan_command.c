@@ -77,6 +77,23 @@ static void test_does_not_fit(void **state) {
   expect(plan(RECIPE "--gpu rtx4090 --ranks 1", 0), "nor does it fit with all of them");
 }
 
+static void test_ppo(void **state) {
+  (void)state;
+#define PPO "configs/recipes/ixc2_5_chat_ppo_7b.yaml "
+  const char *t = plan(PPO "--model " RECIPE "--ranks 64 --gpu h200", 0);
+  expect(t, "laurel ppo configs/recipes/");
+  expect(t, "8,679,815,168, 8,341,688,320 of them trained");
+  expect(t, "policy, reference, critic, reward model");
+  expect(t, "256 prompts of 8192 tokens with an image of 3 x 3 tiles, 1 response of 1024 tokens");
+  expect(t, "  rollout ");
+  assert_true(number(t, "  cache and responses") > 1);
+  assert_true(number(t, "  weights") > 63 && number(t, "  weights") < 64); /* GiB, four networks */
+  t = plan(PPO "--model " RECIPE "actor.lora_r=16 ppo.estimator=grpo rollout.max_new_tokens=8", 0);
+  expect(t, "policy (also the reference), reward model, all");
+  expect(plan(PPO, 1), "which networks? --model");
+  expect(plan(PPO "--model " RECIPE "ppo.ema_beta=0.9", 1), "ppo.ema_beta cannot be planned");
+}
+
 static void test_refusals(void **state) {
   (void)state;
   static const struct {
@@ -105,6 +122,6 @@ int main(void) {
   }
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_fits),
                                      cmocka_unit_test(test_does_not_fit),
-                                     cmocka_unit_test(test_refusals)};
+                                     cmocka_unit_test(test_ppo), cmocka_unit_test(test_refusals)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
