@@ -1,8 +1,8 @@
 /* What `laurel bench ops` measures: a case for each op of kernels/ops.h and the table of sizes.
- * Bytes are those that a call must move: each input read once, each output written once, what is
- * accumulated into both. */
+ * Flops and bytes of a call are those of kernels/cost.h. */
 #include "launch/bench_ops.h"
 
+#include "kernels/cost.h"
 #include "model/nn.h"
 #include "model/param_build.h"
 
@@ -54,11 +54,19 @@ static const struct lrl_layout *layout(struct lrl_bench_op *o, int64_t n_seqs, i
 }
 
 #define CASE(name) static lrl_status name(struct lrl_bench_op *o)
+/* What the row is held against: arithmetic, reading memory, or reading and writing it. */
+#define FLOPS (o->unit = LRL_BENCH_FLOPS)
+#define READS (o->unit = LRL_BENCH_READ)
+#define UPDATES (o->unit = LRL_BENCH_UPDATE)
+static void weigh(struct lrl_bench_op *o, struct lrl_cost cost) {
+  o->work = o->unit == LRL_BENCH_FLOPS ? cost.flops : cost.bytes;
+}
 #define CALLS(name, ...)                                                                           \
   do {                                                                                             \
     const struct lrl_##name##_args args_ = {__VA_ARGS__};                                          \
     while (lrl_bench_more(o))                                                                      \
       LRL_TRY(lrl_##name(o->ctx, &args_));                                                         \
+    weigh(o, lrl_##name##_cost(&args_));                                                           \
     return LRL_OK;                                                                                 \
   } while (0)
 #define IN(n) in(o, o->dtype, (n))
@@ -68,34 +76,22 @@ static const struct lrl_layout *layout(struct lrl_bench_op *o, int64_t n_seqs, i
 #define F32_ACC(n) zeros(o, LRL_F32, (n))
 #define F64_OUT(n) raw(o, LRL_F64, (n))
 
-static void flops(struct lrl_bench_op *o, double n) {
-  o->unit = LRL_BENCH_FLOPS;
-  o->work = n;
-}
-/* n elements of the row's type and n_f32 floats are moved. */
-static void moves(struct lrl_bench_op *o, enum lrl_bench_unit unit, int64_t n, int64_t n_f32) {
-  o->unit = unit;
-  o->work = (double)(n * lrl_dtype_bytes(o->dtype) + 4 * n_f32);
-}
-#define READS(n, n_f32) moves(o, LRL_BENCH_READ, (n), (n_f32))
-#define UPDATES(n, n_f32) moves(o, LRL_BENCH_UPDATE, (n), (n_f32))
-
 /* ---- matrix products: a tokens, b inputs, c outputs of a linear ---- */
 
 CASE(gemm_forward) {
-  flops(o, 2.0 * (double)o->a * (double)o->b * (double)o->c);
+  FLOPS;
   CALLS(gemm, .m = o->a, .n = o->c, .k = o->b, .trans_b = true, .dtype = o->dtype,
         .c_dtype = o->dtype, .a = IN(o->a * o->b), .b = IN(o->b * o->c), .ld_a = o->b, .ld_b = o->b,
         .ld_c = o->c, .c = OUT(o->a * o->c), .b_version = o->version);
 }
 CASE(gemm_bwd_data) {
-  flops(o, 2.0 * (double)o->a * (double)o->b * (double)o->c);
+  FLOPS;
   CALLS(gemm, .m = o->a, .n = o->b, .k = o->c, .dtype = o->dtype, .c_dtype = o->dtype,
         .a = IN(o->a * o->c), .b = IN(o->b * o->c), .ld_a = o->c, .ld_b = o->b, .ld_c = o->b,
         .c = OUT(o->a * o->b), .b_version = o->version);
 }
 CASE(gemm_bwd_weight) {
-  flops(o, 2.0 * (double)o->a * (double)o->b * (double)o->c);
+  FLOPS;
   CALLS(gemm, .m = o->c, .n = o->b, .k = o->a, .trans_a = true, .dtype = o->dtype,
         .c_dtype = LRL_F32, .a = IN(o->a * o->c), .b = IN(o->a * o->b), .ld_a = o->c, .ld_b = o->b,
         .ld_c = o->b, .c = F32_ACC(o->b * o->c), .beta = 1.0f);
@@ -103,7 +99,7 @@ CASE(gemm_bwd_weight) {
 /* As in decoding: the weights come from memory, a different matrix each call. */
 CASE(gemm_decode) {
   const int64_t size = o->b * o->c, n = o->spread / (size * lrl_dtype_bytes(o->dtype)) + 1;
-  READS(size, 0);
+  READS;
   char *weights = IN(size * n);
   struct lrl_gemm_args g = {.m = o->a,
                             .n = o->c,
@@ -125,6 +121,7 @@ CASE(gemm_decode) {
     g.b = weights + i % n * size * lrl_dtype_bytes(o->dtype);
     LRL_TRY(lrl_gemm(o->ctx, &g));
   }
+  weigh(o, lrl_gemm_cost(&g));
   return LRL_OK;
 }
 
@@ -139,7 +136,7 @@ static struct heads heads(struct lrl_bench_op *o) {
 }
 CASE(attention_forward) {
   const struct heads h = heads(o);
-  flops(o, 2.0 * (double)h.n * (double)o->b); /* half of q k^T and of p v */
+  FLOPS;
   CALLS(attention_fwd, h.layout, h.n_heads, h.n_heads, h.d, o->dtype, true, 0.1f, IN(h.n), IN(h.n),
         IN(h.n), h.width, h.width, h.width, h.width, OUT(h.n), F32_OUT(h.n / h.d));
 }
@@ -150,7 +147,7 @@ CASE(attention_backward) {
   const struct lrl_attention_fwd_args fwd = {h.layout, h.n_heads, h.n_heads, h.d, o->dtype, true,
                                              0.1f,     q,         k,         v,   h.width,  h.width,
                                              h.width,  h.width,   out,       lse};
-  flops(o, 5.0 * (double)h.n * (double)o->b);
+  FLOPS;
   LRL_TRY(lrl_attention_fwd(o->ctx, &fwd));
   CALLS(attention_bwd, h.layout, h.n_heads, h.n_heads, h.d, o->dtype, true, 0.1f, q, k, v, out,
         IN(h.n), h.width, h.width, h.width, h.width, lse, OUT(h.n), OUT(h.n), OUT(h.n));
@@ -161,7 +158,7 @@ CASE(attention_decode) { /* each token has b cached ones */
   int32_t *start = indices(o, o->a + 1, INT32_MAX, pages), *used = indices(o, o->a * pages, 1, 0);
   for (int64_t i = 0; used != NULL && i < o->a * pages; i++)
     used[i] = LRL_KV_PAGE;
-  READS(2 * size, 0);
+  READS;
   CALLS(attention_decode, o->a, n_heads, n_heads, o->c, o->a * pages, o->dtype, 0.1f, start,
         indices(o, o->a * pages, o->a * pages, 1), used, IN(o->a * 512), IN(size), IN(size),
         OUT(o->a * 512));
@@ -169,7 +166,7 @@ CASE(attention_decode) { /* each token has b cached ones */
 CASE(kv_write) {
   const int64_t pages = (o->a + LRL_KV_PAGE - 1) / LRL_KV_PAGE, n_heads = o->b / o->c;
   const int64_t size = pages * n_heads * lrl_kv_head_size(o->c);
-  UPDATES(4 * o->a * o->b, 0);
+  UPDATES;
   CALLS(kv_write, o->a, n_heads, o->c, pages, o->dtype, indices(o, o->a, INT32_MAX, 1),
         IN(o->a * o->b), IN(o->a * o->b), zeros(o, o->dtype, size), zeros(o, o->dtype, size));
 }
@@ -177,103 +174,103 @@ CASE(kv_write) {
 /* ---- ops on rows: a tokens, b wide ---- */
 
 CASE(embedding_forward) {
-  UPDATES(2 * o->a * o->b, 0);
+  UPDATES;
   CALLS(embedding_fwd, o->a, o->b, o->c, o->dtype, indices(o, o->a, o->c, 7919), IN(o->b * o->c),
         OUT(o->a * o->b));
 }
 CASE(embedding_backward) {
-  UPDATES(o->a * o->b, 2 * o->a * o->b);
+  UPDATES;
   CALLS(embedding_bwd, o->a, o->b, o->c, o->dtype, indices(o, o->a, o->c, 7919), -1,
         IN(o->a * o->b), F32_ACC(o->b * o->c));
 }
 CASE(gather_rows) {
-  UPDATES(2 * o->a * o->b, 0);
+  UPDATES;
   CALLS(gather_rows, o->a, o->a, o->b, o->dtype, indices(o, o->a, o->a, 1), IN(o->a * o->b),
         OUT(o->a * o->b), 0.0f);
 }
 CASE(scatter_rows) {
-  UPDATES(2 * o->a * o->b, 0);
+  UPDATES;
   CALLS(scatter_rows, o->a, o->a, o->b, o->dtype, indices(o, o->a, o->a, 1), IN(o->a * o->b),
         OUT(o->a * o->b), 0.0f);
 }
 CASE(rms_norm_forward) {
   const int64_t n = o->a * o->b;
-  UPDATES(4 * n, 0);
+  UPDATES;
   CALLS(rms_norm_fwd, o->a, o->b, o->dtype, 1e-5f, IN(n), IN(n), IN(o->b), OUT(n), OUT(n),
         F32_OUT(o->a));
 }
 CASE(rms_norm_backward) {
   const int64_t n = o->a * o->b;
-  UPDATES(4 * n, 0);
+  UPDATES;
   CALLS(rms_norm_bwd, o->a, o->b, o->dtype, IN(n), IN(o->b), IN(n), IN(n), F32_IN(o->a), OUT(n),
         F32_ACC(o->b));
 }
 CASE(layer_norm_forward) {
   const int64_t n = o->a * o->b;
-  UPDATES(2 * n, 0);
+  UPDATES;
   CALLS(layer_norm_fwd, o->a, o->b, o->dtype, 1e-5f, IN(n), IN(o->b), IN(o->b), OUT(n),
         F32_OUT(o->a), F32_OUT(o->a));
 }
 CASE(layer_norm_backward) {
   const int64_t n = o->a * o->b;
-  UPDATES(4 * n, 0);
+  UPDATES;
   CALLS(layer_norm_bwd, o->a, o->b, o->dtype, IN(n), IN(o->b), IN(n), IN(n), F32_IN(o->a),
         F32_IN(o->a), OUT(n), F32_ACC(o->b), F32_ACC(o->b));
 }
 CASE(rope_forward) {
   const int64_t h = o->b / o->c, n = o->a * o->b;
-  UPDATES(6 * n, 0);
+  UPDATES;
   CALLS(rope_qkv_fwd, o->a, h, h, o->c, 512, o->dtype, indices(o, o->a, 512, 1), F32_IN(256 * o->c),
         F32_IN(256 * o->c), IN(3 * n), OUT(n), OUT(n), OUT(n));
 }
 CASE(rope_backward) {
   const int64_t h = o->b / o->c, n = o->a * o->b;
-  UPDATES(6 * n, 0);
+  UPDATES;
   CALLS(rope_qkv_bwd, o->a, h, h, o->c, 512, o->dtype, indices(o, o->a, 512, 1), F32_IN(256 * o->c),
         F32_IN(256 * o->c), IN(n), IN(n), IN(n), OUT(3 * n));
 }
 CASE(swiglu_forward) {
   const int64_t n = o->a * o->b;
-  UPDATES(3 * n, 0);
+  UPDATES;
   CALLS(swiglu_fwd, o->a, o->b, o->b, o->dtype, IN(n), IN(n), OUT(n));
 }
 CASE(swiglu_backward) {
   const int64_t n = o->a * o->b;
-  UPDATES(5 * n, 0);
+  UPDATES;
   CALLS(swiglu_bwd, o->a, o->b, o->b, o->dtype, IN(n), IN(n), IN(n), OUT(n), OUT(n));
 }
 CASE(gelu_forward) {
-  UPDATES(2 * o->a * o->b, 0);
+  UPDATES;
   CALLS(gelu_fwd, o->a * o->b, LRL_GELU_ERF, o->dtype, IN(o->a * o->b), OUT(o->a * o->b));
 }
 CASE(gelu_backward) {
-  UPDATES(3 * o->a * o->b, 0);
+  UPDATES;
   CALLS(gelu_bwd, o->a * o->b, LRL_GELU_ERF, o->dtype, IN(o->a * o->b), IN(o->a * o->b),
         OUT(o->a * o->b));
 }
 CASE(gelu_quick_forward) {
-  UPDATES(2 * o->a * o->b, 0);
+  UPDATES;
   CALLS(gelu_fwd, o->a * o->b, LRL_GELU_QUICK, o->dtype, IN(o->a * o->b), OUT(o->a * o->b));
 }
 CASE(add) {
-  UPDATES(3 * o->a * o->b, 0);
+  UPDATES;
   CALLS(add, o->a * o->b, o->dtype, IN(o->a * o->b), IN(o->a * o->b), OUT(o->a * o->b));
 }
 CASE(colsum) {
-  READS(o->a * o->b, 0);
+  READS;
   CALLS(colsum, o->a, o->b, o->dtype, IN(o->a * o->b), F32_ACC(o->b));
 }
 CASE(dropout) {
-  UPDATES(2 * o->a * o->b, 0);
+  UPDATES;
   CALLS(dropout, o->a, o->b, o->dtype, 0.1f, 1, zeros(o, LRL_I64, o->a), IN(o->a * o->b),
         OUT(o->a * o->b));
 }
 CASE(head_forward) {
-  READS(o->a * o->b, 0);
+  READS;
   CALLS(head_fwd, o->a, o->b, o->dtype, IN(o->a * o->b), IN(o->b), F32_OUT(o->a));
 }
 CASE(head_backward) {
-  UPDATES(2 * o->a * o->b, 0);
+  UPDATES;
   CALLS(head_bwd, o->a, o->b, o->dtype, IN(o->a * o->b), IN(o->b), F32_IN(o->a), OUT(o->a * o->b),
         F32_ACC(o->b));
 }
@@ -281,13 +278,13 @@ CASE(head_backward) {
 /* a sequences of b tokens, c wide */
 CASE(mean_pool_forward) {
   const int64_t n = o->a * o->b * o->c;
-  READS(n, 0);
+  READS;
   CALLS(mean_pool_fwd, layout(o, o->a, o->b), o->a, o->c, o->dtype, indices(o, o->a, o->a, 1),
         IN(n), OUT(o->a * o->c));
 }
 CASE(mean_pool_backward) {
   const int64_t n = o->a * o->b * o->c;
-  UPDATES(n, 0);
+  UPDATES;
   CALLS(mean_pool_bwd, layout(o, o->a, o->b), o->a, o->c, o->dtype, indices(o, o->a, o->a, 1),
         IN(o->a * o->c), OUT(n));
 }
@@ -296,23 +293,23 @@ CASE(mean_pool_backward) {
 
 CASE(im2col_forward) {
   const int64_t n = o->a * 3 * o->b * o->b;
-  UPDATES(n, n);
+  UPDATES;
   CALLS(im2col_fwd, o->a, 3, o->b, o->c, o->dtype, F32_IN(n), OUT(n));
 }
 CASE(im2col_backward) {
   const int64_t n = o->a * 3 * o->b * o->b;
-  UPDATES(n, n);
+  UPDATES;
   CALLS(im2col_bwd, o->a, 3, o->b, o->c, o->dtype, IN(n), F32_OUT(n));
 }
 CASE(vit_embed_forward) {
   const int64_t n = o->a * o->b * o->c;
-  UPDATES(2 * n, 0);
+  UPDATES;
   CALLS(vit_embed_fwd, o->a, o->b, o->c, o->dtype, IN(n), IN(o->c), IN((o->b + 1) * o->c),
         OUT(n + o->a * o->c));
 }
 CASE(vit_embed_backward) {
   const int64_t n = o->a * o->b * o->c;
-  UPDATES(2 * n, 0);
+  UPDATES;
   CALLS(vit_embed_bwd, o->a, o->b, o->c, o->dtype, IN(n + o->a * o->c), OUT(n), F32_ACC(o->c),
         F32_ACC((o->b + 1) * o->c));
 }
@@ -321,12 +318,12 @@ CASE(vit_embed_backward) {
 
 CASE(cross_entropy) {
   const int64_t n = o->a * o->b;
-  UPDATES(n, n);
+  UPDATES;
   CALLS(cross_entropy, o->a, o->b, F32_IN(n), NULL, indices(o, o->a, o->b, 7919), F32_OUT(o->a),
         NULL, o->dtype, OUT(n));
 }
 CASE(logprob_forward) {
-  READS(0, o->a * o->b);
+  READS;
   CALLS(logprob_fwd, o->a, o->b, 1.0f, F32_IN(o->a * o->b), indices(o, o->a, o->b, 7919),
         F32_OUT(o->a), F32_OUT(o->a), F32_OUT(o->a));
 }
@@ -335,7 +332,7 @@ CASE(logprob_backward) {
   float *lse = F32_ACC(o->a);
   for (int64_t i = 0; lse != NULL && i < o->a; i++)
     lse[i] = 10.0f;
-  UPDATES(n, n);
+  UPDATES;
   CALLS(logprob_bwd, o->a, o->b, 1.0f, F32_IN(n), indices(o, o->a, o->b, 7919), lse, NULL,
         F32_IN(o->a), NULL, o->dtype, OUT(n));
 }
@@ -352,7 +349,9 @@ CASE(linear_cross_entropy) {
   void *x = IN(o->a * o->b);
   int32_t *target = indices(o, o->a, o->c, 7919);
   const size_t mark = lrl_arena_mark(o->memory);
-  flops(o, 6.0 * (double)o->a * (double)o->b * (double)o->c);
+  const struct lrl_gemm_args logits = {.m = o->a, .n = o->c, .k = o->b};
+  FLOPS;
+  o->work = 3 * lrl_gemm_cost(&logits).flops; /* and as much for each gradient */
   while (s == LRL_OK && lrl_bench_more(o)) {
     struct lrl_tape tape;
     double loss;
@@ -368,26 +367,26 @@ CASE(linear_cross_entropy) {
   return s;
 }
 CASE(sample) {
-  READS(0, o->a * o->b);
+  READS;
   CALLS(sample, .n_tokens = o->a, .n_vocab = o->b, .logits = F32_IN(o->a * o->b),
         .uniform = zeros(o, LRL_F64, o->a), .temperature = 1.0, .top_p = 0.9,
         .repetition_penalty = 1.0, .token = raw(o, LRL_I32, o->a), .logprobs = F32_OUT(o->a));
 }
 CASE(bradley_terry) {
-  UPDATES(0, 6 * o->a);
+  UPDATES;
   CALLS(bradley_terry, .n = o->a, .weight = 1.0f, .chosen = F32_IN(o->a), .rejected = F32_IN(o->a),
         .loss = F64_OUT(o->a), .d_chosen = F32_OUT(o->a), .d_rejected = F32_OUT(o->a));
 }
 CASE(approx_kl) {
   const int64_t n = o->a * o->b;
-  UPDATES(0, 5 * n);
+  UPDATES;
   CALLS(approx_kl, .layout = layout(o, o->a, o->b), .estimator = LRL_KL_K3, .logprobs = F32_IN(n),
         .ref_logprobs = F32_IN(n), .kl = F32_OUT(n), .coef = 0.1, .seq_weight = F32_IN(o->a),
         .loss = F64_OUT(1), .d_logprobs = F32_ACC(n));
 }
 CASE(ppo_policy) {
   const int64_t n = o->a * o->b;
-  UPDATES(0, 4 * n);
+  UPDATES;
   CALLS(ppo_policy, .layout = layout(o, o->a, o->b), .clip_low = 0.2, .clip_high = 0.2,
         .logprobs = F32_IN(n), .old_logprobs = F32_IN(n), .advantages = F32_IN(n),
         .seq_weight = F32_IN(o->a),
@@ -396,7 +395,7 @@ CASE(ppo_policy) {
 }
 CASE(ppo_value) {
   const int64_t n = o->a * o->b;
-  UPDATES(0, 4 * n);
+  UPDATES;
   CALLS(ppo_value, .layout = layout(o, o->a, o->b), .cliprange = 0.2, .values = F32_IN(n),
         .old_values = F32_IN(n), .returns = F32_IN(n), .seq_weight = F32_IN(o->a),
         .stats = lrl_arena_alloc(o->memory, sizeof(struct lrl_ppo_value_stats)),
@@ -404,7 +403,7 @@ CASE(ppo_value) {
 }
 CASE(gae) {
   const int64_t n = o->a * o->b;
-  UPDATES(0, 4 * n);
+  UPDATES;
   CALLS(gae, .layout = layout(o, o->a, o->b), .gamma = 1.0, .lam = 0.95, .rewards = F32_IN(n),
         .values = F32_IN(n), .advantages = F32_OUT(n), .returns = F32_OUT(n));
 }
@@ -412,32 +411,32 @@ CASE(gae) {
 /* ---- ops on a numbers ---- */
 
 CASE(moments) {
-  READS(0, o->a);
+  READS;
   CALLS(moments, .n = o->a, .x = F32_IN(o->a),
         .out = lrl_arena_alloc(o->memory, sizeof(struct lrl_moments)));
 }
 CASE(whiten) {
-  UPDATES(0, 2 * o->a);
+  UPDATES;
   CALLS(whiten, .n = o->a, .x = F32_IN(o->a), .mean = 0.1, .rstd = 1.1, .out = F32_OUT(o->a));
 }
 CASE(adamw) {
   float *master = F32_IN(o->a);
-  UPDATES(o->dtype == LRL_BF16 ? o->a : 0, 7 * o->a); /* p, m, v read and written, g read */
+  UPDATES;
   CALLS(adamw, .n = o->a, .param_dtype = o->dtype,
         .param = o->dtype == LRL_BF16 ? OUT(o->a) : (void *)master, .master = master,
         .m = F32_ACC(o->a), .v = F32_ACC(o->a), .grad = F32_IN(o->a), .lr = 1e-4, .beta1 = 0.9,
         .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1, .grad_scale = 1.0, .step = 1);
 }
 CASE(sumsq) {
-  READS(0, o->a);
+  READS;
   CALLS(sumsq, .n = o->a, .x = F32_IN(o->a), .out = F64_OUT(1));
 }
 CASE(scale) {
-  UPDATES(0, 2 * o->a);
+  UPDATES;
   CALLS(scale, .n = o->a, .x = F32_IN(o->a), .alpha = 1.0f);
 }
 CASE(cast_from_f32) {
-  UPDATES(o->a, o->a);
+  UPDATES;
   CALLS(cast, .n = o->a, .from = LRL_F32, .to = o->dtype, .x = F32_IN(o->a), .y = OUT(o->a));
 }
 
