@@ -4,7 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WIDTH = 360, HEIGHT = 210, LEFT = 44, TOP = 8, BOTTOM = 30, MOST_PIECES = 200 };
+enum {
+  WIDTH = 360,
+  HEIGHT = 210,
+  LEFT = 44,
+  TOP = 8,
+  BOTTOM = 30,
+  MOST_PIECES = 200,
+  MOST_NAME = 16
+};
 
 /* What is drawn where: x0 .. x1 to left .. right, y0 .. y1 to bottom .. top. */
 struct frame {
@@ -138,7 +146,7 @@ static int64_t last_of(const struct lrl_series *s) {
   return i;
 }
 
-/* Names at the ends of the curves, pushed apart from above. */
+/* Names at the ends of the curves, pushed apart from above; a curve may end before the others. */
 static void labels(FILE *f, const struct frame *r, const struct lrl_series *s, int n) {
   enum { MOST = 16, APART = 12 };
   int order[MOST], m = 0;
@@ -162,8 +170,9 @@ static void labels(FILE *f, const struct frame *r, const struct lrl_series *s, i
   for (int k = 0; k < m; k++) {
     char more[64], name[24];
     snprintf(more, sizeof more, " class=\"label s%d\"", s[order[k]].colour % LRL_HTML_COLOURS);
-    snprintf(name, sizeof name, "%s", s[order[k]].name);
-    text_at(f, r->right + 4, y[k] - over, more, name);
+    snprintf(name, sizeof name, strlen(s[order[k]].name) > MOST_NAME ? "%.*s\u2026" : "%.*s",
+             MOST_NAME, s[order[k]].name);
+    text_at(f, at_x(r, s[order[k]].x[last_of(&s[order[k]])]) + 4, y[k] - over, more, name);
   }
 }
 
@@ -181,7 +190,7 @@ static struct frame frame_of(const struct lrl_series *s, int n) {
         r.y1 = fmax(r.y1, s[k].y[i]);
       }
   }
-  r.right = WIDTH - (longest == 0 ? 8 : 10 + 6.2 * fmin((double)longest, 16));
+  r.right = WIDTH - (longest == 0 ? 8 : 10 + 6.2 * fmin((double)longest, MOST_NAME + 1));
   return r;
 }
 

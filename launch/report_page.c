@@ -54,7 +54,10 @@ void lrl_report_number(FILE *f, double v) {
   if (isnan(v))
     fputs("<td class=\"n\"></td>", f);
   else
-    fprintf(f, "<td class=\"n\">%.4g</td>", v);
+    fprintf(f,
+            fabs(v) >= 1e4 && fabs(v) < 1e9 ? "<td class=\"n\">%.0f</td>"
+                                            : "<td class=\"n\">%.4g</td>",
+            v);
 }
 
 void lrl_report_heads(FILE *f, const struct lrl_report_run *r, int n) {
