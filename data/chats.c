@@ -6,9 +6,10 @@
 
 /* Arrays grow while a row is read, so chats remember places in them until the row is complete. */
 struct place {
-  int64_t first_message, n_messages, first_image, n_images;
+  int64_t first_message, n_messages, first_image, n_images, n_videos; /* images: with the videos */
 };
 struct reader {
+  struct lrl_row_marks marks;
   struct lrl_buffer messages, images, places, chats;
   int64_t n_messages, n_images, n_chats;
   lrl_status (*fn)(void *user, const struct lrl_chat_row *row);
@@ -61,24 +62,45 @@ static lrl_status add_chats(struct reader *r, const json_t *row, struct lrl_row_
   return LRL_OK;
 }
 
-/* Images of every chat; with "chats" a list of lists gives each chat its own. */
+/* Marks in the texts of each chat; where all have the same images, in the same order. */
+static lrl_status find_places(struct reader *r, bool per_chat, struct lrl_row_error *e) {
+  struct lrl_message *m = r->messages.data;
+  const struct place *p = r->places.data;
+  lrl_row_marks_begin(&r->marks);
+  lrl_row_marks_expect(&r->marks, m, r->n_messages);
+  for (int64_t i = 0; i < r->n_chats && !e->set; i++) {
+    r->marks.known = r->marks.known && !per_chat;
+    LRL_TRY(lrl_row_marks_place(&r->marks, m + p[i].first_message, p[i].n_messages,
+                                (const char **)r->images.data + p[i].first_image,
+                                p[i].n_images - p[i].n_videos, p[i].n_videos, e));
+  }
+  return LRL_OK;
+}
+
+/* Images and videos of every chat; with "chats" a list of lists gives each chat its own images. */
 static lrl_status add_images(struct reader *r, const json_t *row, struct lrl_row_error *e) {
   const json_t *v = lrl_row_either(row, "images", "image");
   struct place *p = r->places.data;
+  int64_t n_videos = 0;
   bool per_chat = json_object_get(row, "chats") != NULL && json_is_array(v) &&
                   json_is_array(json_array_get(v, 0));
   if (per_chat && json_array_size(v) != (size_t)r->n_chats)
     lrl_row_fail(e, "there are %lld chats, but images for %lld", (long long)r->n_chats,
                  (long long)json_array_size(v));
-  if (!per_chat)
-    LRL_TRY(lrl_row_images(v, &r->images, &r->n_images, e));
+  if (per_chat && lrl_row_either(row, "videos", "video") != NULL)
+    lrl_row_fail(e, "where each chat has its own images, its videos are to stand among them");
+  if (!per_chat) {
+    LRL_TRY(lrl_row_media(row, &r->images, &r->n_images, &n_videos, e));
+    r->n_images += n_videos;
+  }
   for (int64_t i = 0; i < r->n_chats && !e->set; i++) {
     p[i].first_image = per_chat ? r->n_images : 0;
     if (per_chat)
       LRL_TRY(lrl_row_images(json_array_get(v, (size_t)i), &r->images, &r->n_images, e));
     p[i].n_images = r->n_images - p[i].first_image;
+    p[i].n_videos = n_videos;
   }
-  return LRL_OK;
+  return e->set ? LRL_OK : find_places(r, per_chat, e);
 }
 
 void lrl_chat_name_roles(struct lrl_message *messages, int64_t n) {
@@ -121,6 +143,7 @@ lrl_status lrl_chats_read(const char *path,
   lrl_status status = lrl_rows_read(path, read_row, &r);
   lrl_buffer_free(&r.messages);
   lrl_buffer_free(&r.images);
+  lrl_row_marks_free(&r.marks);
   lrl_buffer_free(&r.places);
   lrl_buffer_free(&r.chats);
   return status;

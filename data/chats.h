@@ -4,7 +4,8 @@
  *   {"chats": [[...], [...], ...], "images": [...]}                   several, to compare or rank;
  *   {"chosen", "rejected"} or {"conversations_a", "conversations_b"}  two, as in preference files.
  * "images" (or "image") is a path or a list of paths for every chat of the row, or with "chats" one
- * list per chat. Message lists are {role|from, content|value}; the roles human, bot and gpt of the
+ * list per chat; "videos" (or "video") the same for every chat, and videos may stand among the
+ * images. Message lists are {role|from, content|value}; the roles human, bot and gpt of the
  * training format are read as user and assistant. */
 #ifndef LRL_DATA_CHATS_H
 #define LRL_DATA_CHATS_H

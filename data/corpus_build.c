@@ -1,6 +1,7 @@
 /* From preference files to a corpus in memory. */
 #include "data/corpus.h"
 #include "data/corpus_columns.h"
+#include "data/video_decode.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -119,7 +120,10 @@ static lrl_status take_image(struct builder *b, struct lrl_pair *p, int64_t k) {
     status = LRL_FAIL(LRL_ERR_FORMAT, "%s: an image of %d x %d tiles cannot be used", p->images[k],
                       (int)g->rows, (int)g->cols);
   if (status != LRL_OK)
-    status = aside_from_error(p, LRL_ASIDE_IMAGE, status);
+    status = aside_from_error(
+        p,
+        bytes != NULL && lrl_video_container(bytes, n) != NULL ? LRL_ASIDE_VIDEO : LRL_ASIDE_IMAGE,
+        status);
   else
     status = store_image(b, bytes, n, g, (int32_t *)b->indices.data + k);
   if (status == LRL_OK && p->aside == LRL_ASIDE_NONE)

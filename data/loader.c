@@ -84,7 +84,7 @@ static lrl_status load_step(struct lrl_loader *l, int64_t step, bool *done) {
       LRL_TRY(lrl_batch_builder_add_pair(slot, l->c, l->mine[at]));
     lrl_batch_builder_finish(slot);
     slot->batch.step = step;
-    slot->batch.epoch = step * l->opt.batch_pairs / lrl_order_epoch_pairs(l->order);
+    slot->batch.epoch = step * l->opt.order.batch_pairs / lrl_order_epoch_pairs(l->order);
     slot->batch.micro = m;
     slot->batch.n_micro = n_micro;
     slot->batch.n_pairs_step = n_all;
@@ -134,10 +134,10 @@ lrl_status lrl_loader_create(const struct lrl_corpus *c, const struct lrl_loader
   pthread_mutex_init(&l->lock, NULL);
   pthread_cond_init(&l->ready, NULL);
   pthread_cond_init(&l->room, NULL);
-  LRL_TRY_GOTO(lrl_order_create(c, options->order, options->seed, options->batch_pairs, &l->order));
+  LRL_TRY_GOTO(lrl_order_create(c, &options->order, &l->order));
   l->epoch_steps = lrl_order_epoch_steps(l->order);
-  l->step_pairs = calloc((size_t)options->batch_pairs, sizeof *l->step_pairs);
-  l->mine = calloc((size_t)options->batch_pairs, sizeof *l->mine);
+  l->step_pairs = calloc((size_t)options->order.batch_pairs, sizeof *l->step_pairs);
+  l->mine = calloc((size_t)options->order.batch_pairs, sizeof *l->mine);
   l->slots = calloc((size_t)options->prefetch + 1, sizeof *l->slots); /* one is with the consumer */
   if (l->step_pairs == NULL || l->mine == NULL || l->slots == NULL)
     LRL_TRY_GOTO(LRL_FAIL(LRL_ERR_MEMORY, "no memory for the loader"));
@@ -150,7 +150,7 @@ lrl_status lrl_loader_create(const struct lrl_corpus *c, const struct lrl_loader
     l->slots[i].withhold_images = options->withhold_images;
     if (i == 0)
       bounds = lrl_batch_builder_bounds(
-          &l->slots[0], c, (options->batch_pairs + options->n_ranks - 1) / options->n_ranks,
+          &l->slots[0], c, (options->order.batch_pairs + options->n_ranks - 1) / options->n_ranks,
           options->max_tokens);
     LRL_TRY_GOTO(lrl_batch_builder_reserve(&l->slots[i], &bounds));
   }

@@ -7,9 +7,7 @@
 #include "data/order.h"
 
 struct lrl_loader_options {
-  enum lrl_order_kind order;
-  uint64_t seed;
-  int64_t batch_pairs; /* of a step, over all ranks */
+  struct lrl_order_options order;
   int64_t rank, n_ranks;
   int64_t first_step; /* where to go on after a resume */
   int64_t n_steps;    /* steps to deliver; 0 = one pass in sequential order, endless in others */

@@ -10,7 +10,7 @@ struct lrl_order {
   const struct lrl_corpus *c;
   enum lrl_order_kind kind;
   uint64_t seed;
-  int64_t batch, n_sources, total, cached_epoch;
+  int64_t batch, run, n_sources, total, cached_epoch;
   int64_t *count; /* [n_sources] pairs an epoch takes from each */
   int64_t *items; /* [total] the cached epoch */
   int64_t *pool;  /* scratch: one source's pairs */
@@ -23,20 +23,40 @@ static int64_t wanted(const struct lrl_corpus_source_info *s) {
   return (int64_t)llround(n);
 }
 
-lrl_status lrl_order_create(const struct lrl_corpus *c, enum lrl_order_kind kind, uint64_t seed,
-                            int64_t batch_pairs, struct lrl_order **out) {
+/* Shares an epoch's pairs out anew. Rounding the running sum keeps their number. */
+static void temper(struct lrl_order *o, double temperature) {
+  double most = 1, sum = 0, at = 0;
+  for (int64_t s = 0; s < o->n_sources; s++)
+    most = fmax(most, (double)o->count[s]);
+  for (int64_t s = 0; s < o->n_sources; s++)
+    sum += pow((double)o->count[s] / most, 1 / temperature);
+  for (int64_t s = 0, given = 0; s < o->n_sources; s++) {
+    at += pow((double)o->count[s] / most, 1 / temperature);
+    const int64_t end = (int64_t)llround(at / sum * (double)o->total);
+    o->count[s] = end - given;
+    given = end;
+  }
+}
+
+lrl_status lrl_order_create(const struct lrl_corpus *c, const struct lrl_order_options *options,
+                            struct lrl_order **out) {
+  const enum lrl_order_kind kind = options->kind;
   *out = NULL;
-  if (batch_pairs < 1)
+  if (options->batch_pairs < 1)
     return LRL_FAIL(LRL_ERR_ARG, "a step needs at least one pair, not %lld",
-                    (long long)batch_pairs);
+                    (long long)options->batch_pairs);
+  if (!(options->temperature >= 0) || options->run_pairs < 0)
+    return LRL_FAIL(LRL_ERR_ARG, "the temperature of a mixture and the pairs of a run must not be "
+                                 "negative");
   struct lrl_order *o = calloc(1, sizeof *o);
   int64_t n_pairs = lrl_corpus_n_pairs(c), n_sources = lrl_corpus_n_sources(c);
   if (o == NULL)
     return LRL_FAIL(LRL_ERR_MEMORY, "no memory for the order of the pairs");
   *o = (struct lrl_order){.c = c,
                           .kind = kind,
-                          .seed = seed,
-                          .batch = batch_pairs,
+                          .seed = options->seed,
+                          .batch = options->batch_pairs,
+                          .run = options->run_pairs > 0 ? options->run_pairs : options->batch_pairs,
                           .n_sources = n_sources,
                           .cached_epoch = -1};
   o->count = calloc((size_t)n_sources + 1, sizeof *o->count);
@@ -47,6 +67,9 @@ lrl_status lrl_order_create(const struct lrl_corpus *c, enum lrl_order_kind kind
     o->count[s] = kind == LRL_ORDER_SEQUENTIAL ? info.n_kept : wanted(&info);
     o->total += o->count[s];
   }
+  if (o->total > 0 && kind != LRL_ORDER_SEQUENTIAL && options->temperature > 0 &&
+      options->temperature != 1)
+    temper(o, options->temperature);
   if (kind == LRL_ORDER_SHUFFLE)
     o->items = calloc((size_t)o->total + 1, sizeof *o->items);
   lrl_status status = LRL_OK;
@@ -143,7 +166,8 @@ lrl_status lrl_order_step(struct lrl_order *o, int64_t step, int64_t *out, int64
     else if (o->kind == LRL_ORDER_SHUFFLE)
       out[b] = shuffled(o, first + b);
     else
-      out[b] = drawn(o, first + b, o->kind == LRL_ORDER_PROPORTIONAL ? -1 : step % 3 < 2);
+      out[b] = drawn(o, first + b,
+                     o->kind == LRL_ORDER_PROPORTIONAL ? -1 : (first + b) / o->run % 3 < 2);
   }
   *n = count;
   return LRL_OK;

@@ -9,14 +9,26 @@ enum lrl_order_kind {
   LRL_ORDER_SHUFFLE,      /* each epoch a permutation of the mixture's pairs; steps run on over the
                              end of an epoch */
   LRL_ORDER_PROPORTIONAL, /* draws with replacement: a source by its share, then a pair */
-  LRL_ORDER_OFFICIAL,     /* the same, but steps cycle multimodal, multimodal, text (SPEC 5.7) */
+  LRL_ORDER_OFFICIAL,     /* the same, in runs of one kind: multimodal, multimodal, text, and again
+                             (SPEC 5.7); where one kind is missing, the other is drawn */
+};
+
+struct lrl_order_options {
+  enum lrl_order_kind kind;
+  uint64_t seed;
+  int64_t batch_pairs; /* of a step, over all ranks */
+  /* A source has the share n^(1/temperature) / sum of n^(1/temperature) of an epoch, which stays as
+   * long; n: its pairs in one, see below. 1, or 0: n itself; large: all sources alike (mT5, section
+   * 3.1). Not in sequential order. */
+  double temperature;
+  int64_t run_pairs; /* pairs of a run in official order, over all ranks; 0: a step */
 };
 
 struct lrl_order;
-/* batch_pairs = pairs of a step over all ranks. LRL_ERR_ARG when there are no pairs. The corpus
- * must outlive the order. Free with lrl_order_destroy. */
-lrl_status lrl_order_create(const struct lrl_corpus *c, enum lrl_order_kind kind, uint64_t seed,
-                            int64_t batch_pairs, struct lrl_order **out);
+/* LRL_ERR_ARG when there are no pairs, or no batch. The corpus must outlive the order. Free with
+ * lrl_order_destroy. */
+lrl_status lrl_order_create(const struct lrl_corpus *c, const struct lrl_order_options *options,
+                            struct lrl_order **out);
 void lrl_order_destroy(struct lrl_order *o);
 /* Pairs of an epoch: of each source number*1000 or number*size, or all of it (SPEC 5.7; a source
  * that is too small is topped up with replacement). */

@@ -12,7 +12,7 @@
 const char *lrl_aside_name(enum lrl_aside reason) {
   static const char *const names[LRL_ASIDE_COUNT] = {"none",    "json",       "type",  "empty",
                                                      "context", "check_data", "ratio", "long",
-                                                     "image",   "duplicate",  "same"};
+                                                     "image",   "duplicate",  "same",  "video"};
   return (unsigned)reason < LRL_ASIDE_COUNT ? names[reason] : "unknown";
 }
 
@@ -30,6 +30,7 @@ struct reader {
   enum lrl_corpus_form form;
   struct lrl_pair pair;
   struct lrl_buffer chosen, rejected, images, text[2]; /* text: transcripts taken apart */
+  struct lrl_row_marks marks;
   char id[64];
   lrl_status (*fn)(void *user, struct lrl_pair *pair);
   void *user;
@@ -91,13 +92,28 @@ static void read_id(struct reader *r, const json_t *row) {
     snprintf(r->id, sizeof r->id, "%lld", (long long)json_integer_value(v));
 }
 
+static lrl_status find_places(struct reader *r, int64_t n_images, int64_t n_videos,
+                              struct lrl_row_error *e) {
+  struct lrl_pair *p = &r->pair;
+  lrl_row_marks_begin(&r->marks);
+  lrl_row_marks_expect(&r->marks, p->chosen, p->n_chosen);
+  lrl_row_marks_expect(&r->marks, p->rejected, p->n_rejected);
+  LRL_TRY(lrl_row_marks_place(&r->marks, p->chosen, p->n_chosen, p->images, n_images, n_videos, e));
+  if (p->n_rejected > 0 && !e->set)
+    LRL_TRY(lrl_row_marks_place(&r->marks, p->rejected, p->n_rejected, p->images, n_images,
+                                n_videos, e));
+  return LRL_OK;
+}
+
 static lrl_status read_object(struct reader *r, const json_t *row, struct lrl_row_error *e) {
   struct lrl_pair *p = &r->pair;
-  const json_t *images = lrl_row_either(row, "image", "images");
+  int64_t n_images, n_videos;
   read_id(r, row);
-  p->has_image_key = images != NULL;
-  LRL_TRY(lrl_row_images(images, &r->images, &p->n_images, e));
+  p->has_image_key = lrl_row_either(row, "image", "images") != NULL ||
+                     lrl_row_either(row, "video", "videos") != NULL;
+  LRL_TRY(lrl_row_media(row, &r->images, &n_images, &n_videos, e));
   p->images = r->images.data;
+  p->n_images = n_images + n_videos;
   const json_t *margin = json_object_get(row, "margin");
   if (margin != NULL && !json_is_null(margin)) {
     p->margin = json_is_number(margin) ? (float)json_number_value(margin) : INFINITY;
@@ -116,7 +132,7 @@ static lrl_status read_object(struct reader *r, const json_t *row, struct lrl_ro
                       e));
   p->chosen = r->chosen.data;
   p->rejected = r->rejected.data;
-  return LRL_OK;
+  return e->set ? LRL_OK : find_places(r, n_images, n_videos, e);
 }
 
 static lrl_status read_row(void *user, const struct lrl_row *row) {
@@ -148,6 +164,7 @@ lrl_status lrl_pairs_read(const char *path, enum lrl_corpus_form form,
   lrl_buffer_free(&r.images);
   lrl_buffer_free(&r.text[0]);
   lrl_buffer_free(&r.text[1]);
+  lrl_row_marks_free(&r.marks);
   return status;
 }
 

@@ -1,4 +1,6 @@
-/* Preference data as files. Three forms are read, each also as .gz:
+/* Preference data as files. Three forms are read, each also as .gz, and each with "image" or
+ * "images" (a path or a list of them) and "video" or "videos" (the same; a video may as well stand
+ * among the images):
  *   - the official list (SPEC 5.7): [{id, image, conversations_a, conversations_b}, ...];
  *   - *.jsonl: the same items, one a line;
  *   - *.jsonl: {"chosen", "rejected", "images"}, where chosen and rejected are message lists, one
@@ -28,6 +30,7 @@ enum lrl_aside {
   LRL_ASIDE_IMAGE,     /* an image is missing, damaged or does not match the text */
   LRL_ASIDE_DUPLICATE, /* same tokens and images as an earlier pair */
   LRL_ASIDE_SAME,      /* chosen and rejected are the same tokens */
+  LRL_ASIDE_VIDEO,     /* a video is truncated, damaged or cannot be decoded */
   LRL_ASIDE_COUNT
 };
 /* "json", "type", ... for messages and tables. */
@@ -49,7 +52,7 @@ struct lrl_pair {
   int64_t n_chosen, n_rejected;
   const char **images; /* paths as written */
   int64_t n_images;
-  bool has_image_key;         /* decides whether a file counts as multimodal (SPEC 5.7) */
+  bool has_image_key;         /* or a video key: decides whether a file is multimodal (SPEC 5.7) */
   float margin;               /* key "margin"; NaN without one */
   const struct lrl_row *from; /* data/rows.h: what stands in the file */
   enum lrl_aside aside;

@@ -46,4 +46,27 @@ lrl_status lrl_row_transcript(const json_t *v, struct lrl_buffer *copy, struct l
  */
 lrl_status lrl_row_images(const json_t *v, struct lrl_buffer *b, int64_t *n,
                           struct lrl_row_error *e);
+/* Those of the row's "image" or "images", then of its "video" or "videos", from the array's
+ * beginning on. */
+lrl_status lrl_row_media(const json_t *row, struct lrl_buffer *b, int64_t *n_images,
+                         int64_t *n_videos, struct lrl_row_error *e);
+
+/* "<image>" and "<video>" in texts, as LLaVA and LLaMA-Factory mark places. They count where no
+ * <ImageHere> stands in a conversation and there is one for each image and for each video; else
+ * they are text. Start from {0}; reused from row to row. */
+struct lrl_row_marks {
+  struct lrl_buffer text, order, spare;
+  size_t need, used;
+  bool known, marked;
+};
+/* For every row: begin, expect for each of its conversations, then place for each. */
+void lrl_row_marks_begin(struct lrl_row_marks *k);
+void lrl_row_marks_expect(struct lrl_row_marks *k, const struct lrl_message *m, int64_t n);
+/* Makes marks that count <ImageHere>; the new texts live until the next begin. The first
+ * conversation also puts the paths, images before videos, in the order of its marks; the others
+ * must have the same. LRL_ERR_MEMORY. */
+lrl_status lrl_row_marks_place(struct lrl_row_marks *k, struct lrl_message *m, int64_t n,
+                               const char **paths, int64_t n_images, int64_t n_videos,
+                               struct lrl_row_error *e);
+void lrl_row_marks_free(struct lrl_row_marks *k);
 #endif

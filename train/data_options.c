@@ -6,10 +6,15 @@
 #include <string.h>
 #include <xxhash.h>
 
-enum lrl_order_kind lrl_data_options_order(const struct lrl_data_options *o) {
+struct lrl_order_options lrl_data_options_order(const struct lrl_data_options *o, uint64_t seed,
+                                                int64_t batch_pairs) {
   static const enum lrl_order_kind kinds[] = {LRL_ORDER_SHUFFLE, LRL_ORDER_PROPORTIONAL,
                                               LRL_ORDER_OFFICIAL};
-  return kinds[o->order];
+  return (struct lrl_order_options){.kind = kinds[o->order],
+                                    .seed = seed,
+                                    .batch_pairs = batch_pairs,
+                                    .temperature = o->mix_temperature,
+                                    .run_pairs = o->interleave_pairs};
 }
 
 enum lrl_chat_template lrl_data_options_template(const struct lrl_data_options *o) {

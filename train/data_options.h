@@ -10,7 +10,8 @@ struct lrl_data_options {
   char train[LRL_OPTION_TEXT], eval[LRL_OPTION_TEXT];
   bool given_num;
   int order, form, text_end, reward_suffix;
-  int64_t max_length;
+  int64_t max_length, interleave_pairs;
+  double mix_temperature;
   bool check_data, allow_context_mismatch, filter_overlong, drop_duplicates, share_prefix;
   double length_ratio, holdout;
   int length_unit, holdout_by;
@@ -35,6 +36,12 @@ struct lrl_data_options {
       LRL_ROW_ENUM("data.order", LRL_DATA_AT(S, m, order), "shuffle",                              \
                    "shuffle|proportional|official",                                                \
                    "how steps draw pairs; official: 2 image steps, 1 text step, in turn"),         \
+      LRL_ROW_INT("data.interleave_pairs", LRL_DATA_AT(S, m, interleave_pairs), "0", 0, 1e9,       \
+                  "pairs",                                                                         \
+                  "official order: pairs of one kind in turn, over all ranks; 0: a step"),         \
+      LRL_ROW_NUM("data.mix_temperature", LRL_DATA_AT(S, m, mix_temperature), "1", 1e-3, 1e6,      \
+                  "share of a source in an epoch: size^(1/temperature); 1: its size, large: "      \
+                  "all sources alike"),                                                            \
       LRL_ROW_INT("data.max_length", LRL_DATA_AT(S, m, max_length), "1024", 8, 1e6, "tokens",      \
                   "longer conversations are cut on the right"),                                    \
       LRL_ROW_BOOL("data.filter_overlong", LRL_DATA_AT(S, m, filter_overlong), "false",            \
@@ -71,7 +78,9 @@ struct lrl_data_options {
       LRL_ROW_BOOL("data.withhold_images", LRL_DATA_AT(S, m, withhold_images), "false",            \
                    "leave images out of multi-modal pairs: a control experiment")
 
-enum lrl_order_kind lrl_data_options_order(const struct lrl_data_options *o);
+/* The order of training steps of batch_pairs pairs. */
+struct lrl_order_options lrl_data_options_order(const struct lrl_data_options *o, uint64_t seed,
+                                                int64_t batch_pairs);
 enum lrl_chat_template lrl_data_options_template(const struct lrl_data_options *o);
 /* Reads the data of `key` ("data.train", "data.eval") and logs what was set aside and why.
  * LRL_ERR_FORMAT when nothing is left. images NULL: pairs with images are set aside. */

@@ -18,9 +18,9 @@ static struct lrl_data_options data_options(const struct lrl_ppo_trainer *t) {
 
 /* Starts the loader where the run stands. */
 static lrl_status start(struct lrl_ppo_trainer *t) {
-  const struct lrl_loader_options o = {.order = LRL_ORDER_SHUFFLE,
-                                       .seed = (uint64_t)t->cfg->seed,
-                                       .batch_pairs = t->cfg->ptx_batch_size,
+  const struct lrl_loader_options o = {.order = {.kind = LRL_ORDER_SHUFFLE,
+                                                 .seed = (uint64_t)t->cfg->seed,
+                                                 .batch_pairs = t->cfg->ptx_batch_size},
                                        .rank = lrl_comm_rank(t->comm),
                                        .n_ranks = lrl_comm_size(t->comm),
                                        .first_step = t->at.ptx_steps,

@@ -224,19 +224,18 @@ static lrl_status loop(struct lrl_trainer *t, struct lrl_loader *loader) {
 
 static lrl_status train(struct lrl_trainer *t) {
   const struct lrl_trainer_options *o = t->o;
-  struct lrl_loader_options l = {.order = lrl_data_options_order(&o->data),
-                                 .seed = (uint64_t)o->seed,
-                                 .batch_pairs = o->batch_size,
-                                 .rank = lrl_comm_rank(t->comm),
-                                 .n_ranks = lrl_comm_size(t->comm),
-                                 .first_step = t->at.step,
-                                 .max_tokens = o->micro_batch_tokens,
-                                 .share_prefix = o->data.share_prefix,
-                                 .answers_only = t->kind->form != LRL_FORM_PAIRS,
-                                 .withhold_images = o->data.withhold_images,
-                                 .weight = t->weight,
-                                 .images = t->images,
-                                 .prefetch = 4};
+  struct lrl_loader_options l = {
+      .order = lrl_data_options_order(&o->data, (uint64_t)o->seed, o->batch_size),
+      .rank = lrl_comm_rank(t->comm),
+      .n_ranks = lrl_comm_size(t->comm),
+      .first_step = t->at.step,
+      .max_tokens = o->micro_batch_tokens,
+      .share_prefix = o->data.share_prefix,
+      .answers_only = t->kind->form != LRL_FORM_PAIRS,
+      .withhold_images = o->data.withhold_images,
+      .weight = t->weight,
+      .images = t->images,
+      .prefetch = 4};
   struct lrl_loader *loader = NULL;
   LRL_TRY(lrl_loader_create(t->train, &l, &loader));
   int64_t per_epoch = lrl_loader_epoch_steps(loader);

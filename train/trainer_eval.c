@@ -25,16 +25,16 @@ static void short_name(const char *name, char *out, size_t size) {
 
 static lrl_status all_batches(struct lrl_trainer *t, double *by_source) {
   const struct lrl_trainer_options *o = t->o;
-  struct lrl_loader_options l = {.order = LRL_ORDER_SEQUENTIAL,
-                                 .batch_pairs = o->batch_size,
-                                 .rank = lrl_comm_rank(t->comm),
-                                 .n_ranks = lrl_comm_size(t->comm),
-                                 .max_tokens = o->micro_batch_tokens,
-                                 .share_prefix = o->data.share_prefix,
-                                 .answers_only = t->kind->form != LRL_FORM_PAIRS,
-                                 .withhold_images = o->data.withhold_images,
-                                 .images = t->images,
-                                 .prefetch = 2};
+  struct lrl_loader_options l = {
+      .order = {.kind = LRL_ORDER_SEQUENTIAL, .batch_pairs = o->batch_size},
+      .rank = lrl_comm_rank(t->comm),
+      .n_ranks = lrl_comm_size(t->comm),
+      .max_tokens = o->micro_batch_tokens,
+      .share_prefix = o->data.share_prefix,
+      .answers_only = t->kind->form != LRL_FORM_PAIRS,
+      .withhold_images = o->data.withhold_images,
+      .images = t->images,
+      .prefetch = 2};
   struct lrl_loader *loader = NULL;
   LRL_TRY(lrl_loader_create(t->eval, &l, &loader));
   lrl_status status = LRL_OK;

@@ -94,6 +94,61 @@ static void test_generated(void **state) {
   free(jpeg.bytes);
 }
 
+/* One row; returns the columns of its images in order, "" when it is set aside. */
+static const char *grids(const char *row, enum lrl_aside aside) {
+  static char text[32];
+  struct lrl_corpus_options o = fx_options();
+  struct lrl_corpus *c = fx_build(fx_write("marks.jsonl", row), &o);
+  struct lrl_corpus_pair p;
+  char *to = text;
+  *to = '\0';
+  if (aside != LRL_ASIDE_NONE) {
+    struct lrl_corpus_aside a;
+    assert_int_equal(lrl_corpus_n_asides(c), 1);
+    lrl_corpus_get_aside(c, 0, &a);
+    assert_int_equal(a.reason, aside);
+  } else {
+    assert_int_equal(lrl_corpus_n_pairs(c), 1);
+    lrl_corpus_get(c, 0, &p);
+    for (int64_t k = 0; k < p.n_spans; k++)
+      to += sprintf(to, "%d", p.spans[k].cols);
+  }
+  lrl_corpus_free(c);
+  return text;
+}
+
+/* The marks of LLaVA and LLaMA-Factory; what is no place stays text. */
+static void test_marks(void **state) {
+  (void)state;
+  fx_write("1.img", "IMG 1 1 1");
+  fx_write("2.img", "IMG 1 2 1");
+  fx_write("3.img", "IMG 1 3 1");
+#define ROW(media, prompt)                                                                         \
+  "{" media ", \"prompt\": \"" prompt "\", \"chosen\": \"Yes\", \"rejected\": \"No\"}"
+#define IMAGES "\"images\": [\"1.img\", \"2.img\"]"
+#define VIDEOS "\"videos\": [\"3.img\"]"
+  assert_string_equal(grids(ROW(IMAGES, "<image> or <image>?"), LRL_ASIDE_NONE), "12");
+  assert_string_equal(grids(ROW(IMAGES ", " VIDEOS, "<image> <video><image>"), LRL_ASIDE_NONE),
+                      "132");
+  assert_string_equal(grids(ROW(VIDEOS ", " IMAGES, "<video> <image><image>"), LRL_ASIDE_NONE),
+                      "312");
+  assert_string_equal(
+      grids(ROW(IMAGES ", " VIDEOS, "<ImageHere> <ImageHere> <ImageHere>"), LRL_ASIDE_NONE), "123");
+  assert_string_equal(grids(ROW("\"video\": \"3.img\"", "What?"), LRL_ASIDE_NONE), "3");
+  assert_string_equal(grids(ROW(VIDEOS, "<image> is a tag"), LRL_ASIDE_NONE), "3");
+  assert_string_equal(grids(ROW(IMAGES, "<image> alone"), LRL_ASIDE_IMAGE), "");
+  assert_string_equal(grids(ROW(IMAGES ", \"video\": 7", "What?"), LRL_ASIDE_TYPE), "");
+#define SIDES(a, b)                                                                                \
+  "{" IMAGES ", " VIDEOS ", \"conversations_a\": [{\"from\": \"human\", \"value\": \"" a           \
+  "\"}, {\"from\": \"bot\", \"value\": \"Yes\"}], \"conversations_b\": [{\"from\": \"human\", "    \
+  "\"value\": \"" b "\"}, {\"from\": \"bot\", \"value\": \"No\"}]}"
+  assert_string_equal(
+      grids(SIDES("<image><video><image>", "<video><image><image>"), LRL_ASIDE_TYPE), "");
+  assert_string_equal(grids(SIDES("<image><video><image>", "none"), LRL_ASIDE_TYPE), "");
+  assert_string_equal(
+      grids(SIDES("<image><video><image>", "<image><video><image>"), LRL_ASIDE_NONE), "132");
+}
+
 /* Real files: every row is kept, and a sample of them becomes micro-batches. */
 static void test_real(void **state) {
   (void)state;
@@ -144,6 +199,7 @@ static void test_real(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_generated),
+      cmocka_unit_test(test_marks),
       cmocka_unit_test(test_real),
   };
   return cmocka_run_group_tests(tests, fx_setup, fx_teardown);

@@ -3,6 +3,8 @@
 
 #include "data/loader.h"
 
+#include <math.h>
+
 static struct lrl_corpus *two_sources(void) {
   struct lrl_corpus_options o = fx_options();
   char image[256], text[256];
@@ -16,9 +18,7 @@ static struct lrl_corpus *two_sources(void) {
 }
 
 static struct lrl_loader_options loader_options(enum lrl_order_kind order) {
-  return (struct lrl_loader_options){.order = order,
-                                     .seed = 5,
-                                     .batch_pairs = 6,
+  return (struct lrl_loader_options){.order = {.kind = order, .seed = 5, .batch_pairs = 6},
                                      .n_ranks = 1,
                                      .n_steps = 7,
                                      .max_tokens = 120,
@@ -57,25 +57,28 @@ static void test_ranks_and_resume(void **state) {
   struct lrl_corpus *c = two_sources();
   static const enum lrl_order_kind kinds[] = {LRL_ORDER_SHUFFLE, LRL_ORDER_PROPORTIONAL,
                                               LRL_ORDER_OFFICIAL};
-  for (int k = 0; k < 3; k++) {
+  for (int k = 0; k < 6; k++) { /* the last three with another mixture */
     int one[8][N_SEEN] = {{0}}, three[8][N_SEEN] = {{0}}, tail[8][N_SEEN] = {{0}};
-    struct lrl_loader_options o = loader_options(kinds[k]);
+    struct lrl_loader_options o = loader_options(kinds[k % 3]);
+    o.order.temperature = k < 3 ? 0 : 3;
+    const struct lrl_order_options order = o.order;
     collect(c, &o, one);
     o.n_ranks = 3;
     o.max_tokens = 90;
     for (o.rank = 0; o.rank < 3; o.rank++)
       collect(c, &o, three);
     assert_memory_equal(one, three, sizeof one);
-    o = loader_options(kinds[k]);
+    o = loader_options(kinds[k % 3]);
+    o.order = order;
     o.first_step = 4;
     o.n_steps = 3;
     collect(c, &o, tail);
     assert_memory_equal(one[4], tail[4], 3 * sizeof one[0]);
-    o.seed = 6;
+    o.order.seed = 6;
     memset(tail, 0, sizeof tail);
     collect(c, &o, tail);
     assert_memory_not_equal(one[4], tail[4], 3 * sizeof one[0]);
-    for (int s = 0; s < 7 && kinds[k] == LRL_ORDER_OFFICIAL; s++)
+    for (int s = 0; s < 7 && kinds[k % 3] == LRL_ORDER_OFFICIAL; s++)
       for (int i = 0; i < 19; i++)
         if (one[s][i] > 0)
           assert_int_equal(i < 11, s % 3 < 2);
@@ -88,7 +91,8 @@ static void test_epoch_is_a_permutation(void **state) {
   struct lrl_corpus *c = two_sources();
   struct lrl_order *o;
   int64_t step[1], n, seen[3][N_SEEN] = {{0}};
-  assert_int_equal(lrl_order_create(c, LRL_ORDER_SHUFFLE, 1, 1, &o), LRL_OK);
+  assert_int_equal(
+      lrl_order_create(c, &(struct lrl_order_options){LRL_ORDER_SHUFFLE, 1, 1, 0, 0}, &o), LRL_OK);
   for (int64_t e = 0; e < 3; e++)
     for (int64_t s = 0; s < 19; s++) {
       assert_int_equal(lrl_order_step(o, e * 19 + s, step, &n), LRL_OK);
@@ -113,7 +117,8 @@ static void test_numbers(void **state) {
   struct lrl_corpus *c;
   struct lrl_order *o;
   assert_int_equal(lrl_corpus_build(s, 2, &opt, &c), LRL_OK);
-  assert_int_equal(lrl_order_create(c, LRL_ORDER_SHUFFLE, 1, 25, &o), LRL_OK);
+  assert_int_equal(
+      lrl_order_create(c, &(struct lrl_order_options){LRL_ORDER_SHUFFLE, 1, 25, 0, 0}, &o), LRL_OK);
   assert_int_equal(lrl_order_epoch_pairs(o), 25);
   int64_t step[25], n, seen[N_SEEN] = {0}, first = 0;
   assert_int_equal(lrl_order_step(o, 0, step, &n), LRL_OK);
@@ -124,6 +129,57 @@ static void test_numbers(void **state) {
     assert_true(i < 10 ? seen[i] <= 1 : seen[i] >= 1);
   }
   assert_int_equal(first, 5);
+  lrl_order_destroy(o);
+  lrl_corpus_free(c);
+}
+
+/* 81 and 9 pairs at temperature 2: nine to three, of 90; at a high one alike. */
+static void test_temperature(void **state) {
+  (void)state;
+  struct lrl_corpus_options opt = fx_options();
+  char a[256], b[256];
+  snprintf(a, sizeof a, "%s", fx_pairs_file("ta.jsonl", 81, true));
+  snprintf(b, sizeof b, "%s", fx_pairs_file("tb.jsonl", 9, false));
+  const struct lrl_corpus_source s[2] = {{.path = a}, {.path = b}};
+  struct lrl_corpus *c;
+  assert_int_equal(lrl_corpus_build(s, 2, &opt, &c), LRL_OK);
+  static const enum lrl_order_kind kinds[] = {LRL_ORDER_SHUFFLE, LRL_ORDER_PROPORTIONAL};
+  for (int k = 0; k < 4; k++) {
+    const struct lrl_order_options options = {
+        .kind = kinds[k / 2], .seed = 3, .batch_pairs = 90, .temperature = k % 2 == 0 ? 2 : 1e6};
+    struct lrl_order *o;
+    int64_t step[90], n, first = 0;
+    assert_int_equal(lrl_order_create(c, &options, &o), LRL_OK);
+    assert_int_equal(lrl_order_epoch_pairs(o), 90);
+    for (int e = 0; e < 10; e++) {
+      assert_int_equal(lrl_order_step(o, e, step, &n), LRL_OK);
+      for (int i = 0; i < 90; i++)
+        first += step[i] < 81;
+    }
+    const double share = k % 2 == 0 ? 0.75 : 0.5, want = 900 * share;
+    if (k < 2) /* 67.5 is rounded to 68 */
+      assert_int_equal(first, k == 0 ? 680 : 450);
+    else /* five standard deviations */
+      assert_true(fabs((double)first - want) < 5 * sqrt(want * (1 - share)));
+    lrl_order_destroy(o);
+  }
+  lrl_corpus_free(c);
+}
+
+/* Runs shorter than a step, that go on over its end. */
+static void test_official_runs(void **state) {
+  (void)state;
+  struct lrl_corpus *c = two_sources();
+  const struct lrl_order_options options = {
+      .kind = LRL_ORDER_OFFICIAL, .seed = 3, .batch_pairs = 7, .run_pairs = 2};
+  struct lrl_order *o;
+  int64_t step[7], n;
+  assert_int_equal(lrl_order_create(c, &options, &o), LRL_OK);
+  for (int64_t k = 0; k < 9; k++) {
+    assert_int_equal(lrl_order_step(o, k, step, &n), LRL_OK);
+    for (int64_t i = 0; i < 7; i++)
+      assert_int_equal(step[i] < 11, (7 * k + i) / 2 % 3 < 2);
+  }
   lrl_order_destroy(o);
   lrl_corpus_free(c);
 }
@@ -241,7 +297,7 @@ static void test_empty_rank(void **state) {
   (void)state;
   struct lrl_corpus *c = two_sources();
   struct lrl_loader_options o = loader_options(LRL_ORDER_SHUFFLE);
-  o.batch_pairs = 2;
+  o.order.batch_pairs = 2;
   o.n_ranks = 3;
   o.rank = 2;
   o.n_steps = 2;
@@ -286,7 +342,8 @@ static void test_chat(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_ranks_and_resume), cmocka_unit_test(test_epoch_is_a_permutation),
-      cmocka_unit_test(test_numbers),          cmocka_unit_test(test_sharing),
+      cmocka_unit_test(test_numbers),          cmocka_unit_test(test_temperature),
+      cmocka_unit_test(test_official_runs),    cmocka_unit_test(test_sharing),
       cmocka_unit_test(test_late_image),       cmocka_unit_test(test_errors_and_stop),
       cmocka_unit_test(test_empty_rank),       cmocka_unit_test(test_chat),
   };

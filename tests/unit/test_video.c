@@ -573,7 +573,13 @@ static int digit(char c) {
 /* On pages a video is its first, middle and last frame side by side. */
 static void test_thumbnail(void **state) {
   (void)state;
-  const struct vx_video v = {"matroska", "png", AV_PIX_FMT_RGB24, 40, 24, 5, 1, 0, NULL, 0};
+  const struct vx_video v = {.format = "matroska",
+                             .codec = "png",
+                             .pixels = AV_PIX_FMT_RGB24,
+                             .width = 40,
+                             .height = 24,
+                             .n = 5,
+                             .gop = 1};
   struct ix_file video = vx_make(&v);
   char path[] = "/tmp/laurel_thumbnail_XXXXXX", *html = NULL;
   size_t n_html, n = 0;

@@ -11,6 +11,7 @@ struct vx_video {
   const char *format, *codec; /* of FFmpeg: "matroska", "png"; codec "none": no video, sound */
   enum AVPixelFormat pixels;
   int width, height, n, gop, b_frames;
+  int light;            /* added to the luma of YUV, at most 100 */
   const int64_t *times; /* [n] in 1/25 s, or NULL: 0, 1, 2, ... */
   double rotation;      /* degrees clockwise; 0: none */
 };
@@ -21,7 +22,7 @@ static inline uint8_t vx_pixel(int k, int x, int y, int c) {
 }
 
 /* RGB24 holds vx_pixel, planar YUV something that moves. */
-static inline void vx_fill(AVFrame *f, int k) {
+static inline void vx_fill(AVFrame *f, int k, int light) {
   for (int y = 0; y < f->height; y++)
     for (int x = 0; x < f->width; x++)
       for (int c = 0; c < 3; c++)
@@ -29,7 +30,7 @@ static inline void vx_fill(AVFrame *f, int k) {
           f->data[0][y * f->linesize[0] + 3 * x + c] = vx_pixel(k, x, y, c);
         else if (c == 0 || (x % 2 == 0 && y % 2 == 0))
           f->data[c][(c == 0 ? y : y / 2) * f->linesize[c] + (c == 0 ? x : x / 2)] =
-              (uint8_t)(64 + (5 * k + 2 * x + (c + 1) * y) % 128);
+              (uint8_t)((c == 0 ? 20 + light : 64) + (5 * k + 2 * x + (c + 1) * y) % 100);
 }
 
 #define VX_OK(call) assert_true((call) >= 0)
@@ -74,7 +75,7 @@ static inline void vx_frames(const struct vx_video *v, AVFormatContext *f, AVCod
   VX_OK(av_frame_get_buffer(frame, 0));
   for (int k = 0; k < v->n; k++) {
     VX_OK(av_frame_make_writable(frame));
-    vx_fill(frame, k);
+    vx_fill(frame, k, v->light);
     frame->pts = v->times != NULL ? v->times[k] : k;
     vx_write(f, c, s, frame, p);
   }
