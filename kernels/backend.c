@@ -39,6 +39,10 @@ void lrl_move(struct lrl_ctx *ctx, void *to, const void *from, size_t bytes) {
     memmove(to, from, bytes);
 }
 
+lrl_status lrl_ctx_sync(struct lrl_ctx *ctx) {
+  return ctx->backend->sync != NULL ? ctx->backend->sync(ctx) : LRL_OK;
+}
+
 void lrl_ctx_free(struct lrl_ctx *ctx) {
   if (ctx->backend != NULL && ctx->backend->destroy != NULL)
     ctx->backend->destroy(ctx);

@@ -8,6 +8,7 @@
 #ifndef LRL_BACKEND_H
 #define LRL_BACKEND_H
 #include "kernels/arena.h"
+#include "kernels/collectives.h"
 #include "kernels/ops.h"
 #ifdef __cplusplus
 extern "C" {
@@ -23,6 +24,10 @@ struct lrl_backend {
   /* lrl_zero and lrl_move below; NULL: the host does them. */
   void (*zero)(struct lrl_ctx *ctx, void *p, size_t bytes);
   void (*move)(struct lrl_ctx *ctx, void *to, const void *from, size_t bytes);
+  /* lrl_ctx_sync; NULL where ops are done when they return. */
+  lrl_status (*sync)(struct lrl_ctx *ctx);
+  /* NULL: sums over ranks go through the host. */
+  const struct lrl_collectives *collectives;
 #define LRL_OP_ENTRY(op) lrl_status (*op)(struct lrl_ctx * ctx, const struct lrl_##op##_args *args);
   LRL_OPS(LRL_OP_ENTRY)
 #undef LRL_OP_ENTRY
@@ -53,6 +58,8 @@ void lrl_ctx_free(struct lrl_ctx *ctx);
  * host looks at (records, index lists) needs neither. */
 void lrl_zero(struct lrl_ctx *ctx, void *p, size_t bytes);
 void lrl_move(struct lrl_ctx *ctx, void *to, const void *from, size_t bytes);
+/* Returns when everything called before is done: ops, and collectives whose ticket was used. */
+lrl_status lrl_ctx_sync(struct lrl_ctx *ctx);
 /* Instruction set the cpu backend chose on this machine: "avx512", "avx2" or "generic"; and whether
  * bf16 dot products run in hardware. For `laurel doctor`. */
 const char *lrl_cpu_isa(void);

@@ -65,7 +65,8 @@ static lrl_status measure(struct comm_bench *b, const char *name,
       s = lrl_comm_sum_f64(b->comm, &together, 1); /* ends with the slowest rank */
     if (i >= 0)
       seconds[i] = omp_get_wtime() - t0;
-    lrl_shard_clear(&b->shard);
+    if (s == LRL_OK)
+      s = lrl_shard_clear(&b->shard);
   }
   if (s == LRL_OK && lrl_comm_rank(b->comm) == 0) {
     const double bytes = (double)b->params.n_units * UNIT * sizeof(float);
@@ -78,7 +79,7 @@ static lrl_status measure(struct comm_bench *b, const char *name,
 
 static lrl_status measure_stage(struct comm_bench *b, int stage) {
   const size_t mark = lrl_arena_mark(&b->arena);
-  lrl_status s = lrl_shard_init(&b->shard, stage, &b->ctx, &b->params, b->comm, &b->arena);
+  lrl_status s = lrl_shard_init(&b->shard, stage, false, &b->ctx, &b->params, b->comm, &b->arena);
   if (s == LRL_OK && stage == 0)
     s = measure(b, "MPI_Allreduce, calls of 1 MiB", plain_mpi);
   if (s == LRL_OK)

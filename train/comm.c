@@ -180,6 +180,8 @@ static lrl_status check_peers(const struct lrl_comm *c, const char *what) {
 lrl_status lrl_comm_pause(struct lrl_comm *c, struct lrl_wait *w, const char *what) {
   enum { SPINS = 200, YIELDS = 1000, CHECK = 1000 };
   w->turns++;
+  if (c->poll != NULL)
+    LRL_TRY(c->poll(c->poll_user));
   if (w->turns < SPINS) {
 #if defined(__x86_64__)
     __builtin_ia32_pause();

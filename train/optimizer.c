@@ -33,7 +33,8 @@ lrl_status lrl_optimizer_init(struct lrl_optimizer *o, const struct lrl_optimize
                               struct lrl_ctx *ctx, struct lrl_param_set *params,
                               struct lrl_comm *comm, struct lrl_arena *arena) {
   *o = (struct lrl_optimizer){.options = *options, .ctx = ctx, .params = params, .comm = comm};
-  LRL_TRY(lrl_shard_init(&o->shard, options->zero_stage, ctx, params, comm, arena));
+  LRL_TRY(
+      lrl_shard_init(&o->shard, options->zero_stage, options->host_sums, ctx, params, comm, arena));
   lrl_status s = LRL_OK;
   for (int i = 0; i < params->n_units && s == LRL_OK; i++)
     if (params->units[i].trainable)
@@ -100,6 +101,7 @@ static lrl_status update_all(struct lrl_optimizer *o, double lr, double scale) {
     for (int j = 0; j < u->n_params; j++)
       LRL_TRY(update(o, unit, &u->params[j], lo, hi, grad, lr, scale));
     u->version++;
+    LRL_TRY(lrl_shard_updated(&o->shard, i));
   }
   return lrl_shard_gather(&o->shard);
 }
@@ -115,6 +117,5 @@ lrl_status lrl_optimizer_step(struct lrl_optimizer *o, double lr,
     scale = fmin(1.0, o->options.max_grad_norm / (stats->grad_norm + 1e-6));
   if (!stats->skipped)
     LRL_TRY(update_all(o, lr, scale));
-  lrl_shard_clear(&o->shard);
-  return LRL_OK;
+  return lrl_shard_clear(&o->shard);
 }

@@ -14,6 +14,7 @@ struct lrl_optimizer_options {
   double beta1, beta2, eps, weight_decay;
   double max_grad_norm; /* 0: no clipping */
   int zero_stage;       /* 0, 1 or 2; changes memory and traffic only */
+  bool host_sums;       /* sums over ranks go through the host even where devices can sum */
 };
 /* Points into itself: it stays where it was initialised. */
 struct lrl_optimizer {

@@ -95,7 +95,8 @@ static lrl_status build(struct lrl_trainer *t, const struct lrl_plan_setting *s)
   LRL_TRY(lrl_arena_init(&t->steps, "step memory", (size_t)1 << 40));
   LRL_TRY(lrl_arena_init(&t->state, "optimizer state", (size_t)4 << 40));
   LRL_TRY(lrl_vlm_init(&t->model, &m));
-  const struct lrl_optimizer_options adamw = lrl_optim_adamw(&t->o->optim, t->o->zero_stage);
+  const struct lrl_optimizer_options adamw =
+      lrl_optim_adamw(&t->o->optim, t->o->zero_stage, t->o->nccl);
   return lrl_optimizer_init(&t->optimizer, &adamw, &t->ctx, &t->model.params, t->comm, &t->state);
 }
 

@@ -128,8 +128,8 @@ static lrl_status read_models(struct lrl_ppo_trainer *t) {
 
 lrl_status lrl_ppo_optimizers(struct lrl_ppo_trainer *t) {
   const struct lrl_ppo_config *c = t->cfg;
-  const struct lrl_optimizer_options actor = lrl_optim_adamw(&c->actor, c->zero_stage);
-  const struct lrl_optimizer_options value = lrl_optim_adamw(&c->value, c->zero_stage);
+  const struct lrl_optimizer_options actor = lrl_optim_adamw(&c->actor, c->zero_stage, c->nccl);
+  const struct lrl_optimizer_options value = lrl_optim_adamw(&c->value, c->zero_stage, c->nccl);
   LRL_TRY(lrl_optimizer_init(&t->actor, &actor, &t->ctx, &t->models.policy.model.params, t->comm,
                              &t->state));
   if (!t->models.critic.present)

@@ -134,6 +134,7 @@ const struct lrl_option lrl_ppo_options[] = {
          "false: checkpoints hold the policy only and cannot be resumed"),
     INT("train.zero_stage", zero_stage, "0", 0, 2, "",
         "ZeRO over ranks: 1 shards the optimizers, 2 the gradients too"),
+    BOOL("train.nccl", nccl, "true", LRL_NCCL_HELP),
     ENUM("train.device", device, "cpu", LRL_DEVICES, "backend"),
 };
 const int lrl_n_ppo_options = sizeof lrl_ppo_options / sizeof lrl_ppo_options[0];

@@ -46,7 +46,7 @@ struct lrl_ppo_config {
   struct lrl_run_options run;
   int64_t seed, max_steps, micro_batch_tokens, eval_steps, threads, max_nonfinite, zero_stage;
   double epochs;
-  bool gradient_checkpointing, save_optimizer;
+  bool gradient_checkpointing, save_optimizer, nccl;
   int device;
 };
 enum { LRL_REWARD_SOURCE_MODEL, LRL_REWARD_SOURCE_GOLD, LRL_REWARD_SOURCE_BOTH };

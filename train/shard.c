@@ -13,16 +13,27 @@ void lrl_shard_range(const struct lrl_shard *s, int unit, int rank, int64_t *lo,
   *hi = *lo + chunk < n ? *lo + chunk : n;
 }
 
+int64_t lrl_shard_chunk(const struct lrl_shard *s, int place) {
+  int64_t lo, hi;
+  lrl_shard_range(s, s->unit_at[place], 0, &lo, &hi);
+  return hi - lo;
+}
+
+static int64_t room(const struct lrl_shard *s, int place) {
+  return s->device != NULL ? lrl_shard_chunk(s, place) * lrl_comm_size(s->comm)
+                           : lrl_shard_unit(s, place)->n;
+}
+
 int64_t lrl_shard_layout(const struct lrl_shard *s, int64_t at[LRL_MAX_UNITS]) {
   int64_t end = 0;
   for (int i = 0; i < s->n; i++) {
-    const int64_t n = lrl_shard_unit(s, i)->n;
-    const int64_t next = i + 1 < s->n ? lrl_shard_unit(s, i + 1)->n : 0;
+    const int64_t n = room(s, i);
+    const int64_t next = i + 1 < s->n ? room(s, i + 1) : 0;
     at[i] = s->stage == 2 ? 0 : end;
     end = s->stage < 2 ? end + n : n + next > end ? n + next : end;
   }
   for (int i = 1; s->stage == 2 && i < s->n; i += 2)
-    at[i] = end - lrl_shard_unit(s, i)->n;
+    at[i] = end - room(s, i);
   return end;
 }
 
@@ -39,16 +50,20 @@ static void name_wait(const struct lrl_shard *s, char *out, size_t size) {
 }
 
 static lrl_status advance(struct lrl_shard *s) {
+  if (s->device != NULL)
+    return lrl_shard_device_advance(s);
   return s->local != NULL ? lrl_shard_local_advance(s) : lrl_shard_mpi_advance(s);
 }
 
 /* Waits until the gradients of the first `places` places are not needed any more; `all`: and all
- * sums have arrived. */
+ * sums have arrived. On devices it is the ops called next that wait. */
 static lrl_status wait_for(struct lrl_shard *s, int places, bool all) {
   struct lrl_wait w = {0};
   char what[LRL_NAME_MAX + 64] = "gradients";
   for (;;) {
     LRL_TRY(advance(s));
+    if (s->device != NULL)
+      return lrl_shard_device_wait(s, places);
     int rank, consumed =
                   s->local != NULL ? lrl_shard_local_consumed(s, &rank) : lrl_shard_mpi_consumed(s);
     if (consumed >= places && (!all || s->local != NULL || lrl_shard_mpi_idle(s)))
@@ -91,7 +106,9 @@ static lrl_status close_round(struct lrl_shard *s) {
   memset(s->complete, 1, sizeof s->complete);
   LRL_TRY(note_complete(s));
   LRL_TRY(wait_for(s, s->n, true));
-  if (s->local != NULL)
+  if (s->device != NULL)
+    lrl_shard_device_close(s);
+  else if (s->local != NULL)
     lrl_shard_local_close(s);
   else
     lrl_shard_mpi_close(s);
@@ -151,7 +168,7 @@ static lrl_status alloc_alone(struct lrl_shard *s, struct lrl_arena *arena) {
   return LRL_OK;
 }
 
-lrl_status lrl_shard_init(struct lrl_shard *s, int stage, struct lrl_ctx *ctx,
+lrl_status lrl_shard_init(struct lrl_shard *s, int stage, bool host_sums, struct lrl_ctx *ctx,
                           struct lrl_param_set *params, struct lrl_comm *comm,
                           struct lrl_arena *arena) {
   *s = (struct lrl_shard){
@@ -166,6 +183,8 @@ lrl_status lrl_shard_init(struct lrl_shard *s, int stage, struct lrl_ctx *ctx,
     }
   if (lrl_comm_size(comm) == 1)
     return alloc_alone(s, arena);
+  if (!host_sums && ctx->backend->collectives != NULL)
+    return lrl_shard_device_init(s, arena);
   return lrl_comm_shares_memory(comm) ? lrl_shard_local_init(s) : lrl_shard_mpi_init(s, arena);
 }
 
@@ -174,6 +193,8 @@ void lrl_shard_destroy(struct lrl_shard *s) {
     lrl_shard_local_destroy(s);
   if (s->mpi != NULL)
     lrl_shard_mpi_destroy(s);
+  if (s->device != NULL)
+    lrl_shard_device_destroy(s);
   *s = (struct lrl_shard){0};
 }
 
@@ -217,16 +238,22 @@ lrl_status lrl_shard_finish(struct lrl_shard *s) {
       lrl_zero(s->ctx, s->slice[i], (size_t)(hi - lo) * sizeof(float));
     }
   s->rounds = 0;
-  if (s->stage > 0 || s->local != NULL)
+  if (s->stage > 0 || s->mpi == NULL)
     return LRL_OK;
   for (int i = 0; i < s->n; i++)
     LRL_TRY(lrl_shard_mpi_gather(s, i, lrl_shard_unit(s, i)->grad, sizeof(float)));
   return LRL_OK;
 }
 
+lrl_status lrl_shard_updated(struct lrl_shard *s, int place) {
+  return s->stage > 0 && s->device != NULL ? lrl_shard_device_send(s, place) : LRL_OK;
+}
+
 lrl_status lrl_shard_gather(struct lrl_shard *s) {
   if (s->stage == 0)
     return LRL_OK;
+  if (s->device != NULL)
+    return lrl_shard_device_gather(s);
   if (s->local != NULL)
     return lrl_shard_local_gather(s);
   for (int i = 0; i < s->n; i++) {
@@ -236,9 +263,10 @@ lrl_status lrl_shard_gather(struct lrl_shard *s) {
   return LRL_OK;
 }
 
-void lrl_shard_clear(struct lrl_shard *s) {
+lrl_status lrl_shard_clear(struct lrl_shard *s) {
   for (int i = 0; i < s->n && s->stage < 2; i++) {
     struct lrl_param_unit *u = lrl_shard_unit(s, i);
     lrl_zero(s->ctx, u->grad, (size_t)u->n * sizeof *u->grad);
   }
+  return lrl_ctx_sync(s->ctx); /* the host may look at parameters and gradients between steps */
 }

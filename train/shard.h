@@ -11,10 +11,11 @@
  *   stage 2  as 1, but whole gradients exist for two units at a time, from the first use in the
  *            backward until they are summed; slices add up over micro-batches
  *
- * Where all ranks share a host, gradients live in memory that all of them map and are summed in
- * place (shard_local.c); otherwise they travel in MPI calls of at most 1 MiB that run beside the
- * backward (shard_mpi.c). There is no thread: work is done when a unit completes and while waiting.
- * With one rank nothing here does anything. */
+ * Where every rank has a device of its own and the devices can sum, gradients stay there
+ * (shard_device.c). Else, where all ranks share a host, gradients live in memory that all of them
+ * map and are summed in place (shard_local.c); otherwise they travel in MPI calls of at most 1 MiB
+ * that run beside the backward (shard_mpi.c). There is no thread: work is done when a unit
+ * completes and while waiting. With one rank nothing here does anything. */
 #ifndef LRL_SHARD_H
 #define LRL_SHARD_H
 #include "model/tape.h"
@@ -39,11 +40,13 @@ struct lrl_shard {
 
   struct lrl_shard_local *local; /* one of these with several ranks */
   struct lrl_shard_mpi *mpi;
+  struct lrl_shard_device *device;
 };
 
 /* Makes the gradients of the trainable units (zeros) and points unit->grad at them; from `arena`
- * unless they are shared. Collective. stage 0, 1 or 2; comm NULL: one rank. */
-lrl_status lrl_shard_init(struct lrl_shard *s, int stage, struct lrl_ctx *ctx,
+ * unless they are shared. Collective. stage 0, 1 or 2; host_sums: through the host even where the
+ * devices can sum; comm NULL: one rank. Errors: two ranks use one device that sums. */
+lrl_status lrl_shard_init(struct lrl_shard *s, int stage, bool host_sums, struct lrl_ctx *ctx,
                           struct lrl_param_set *params, struct lrl_comm *comm,
                           struct lrl_arena *arena);
 void lrl_shard_destroy(struct lrl_shard *s); /* zeroed is fine */
@@ -55,8 +58,11 @@ void lrl_shard_attach(struct lrl_shard *s, struct lrl_tape *tape, bool last_micr
 /* Once a step, after the last backward. Then slice[place] is the sum of this rank's slice over all
  * ranks and micro-batches; in stage 0 unit->grad is the sum as a whole. */
 lrl_status lrl_shard_finish(struct lrl_shard *s);
+/* Optional before the next: this rank's slice of the unit at `place` has its new value, so that its
+ * way to the other ranks can begin. */
+lrl_status lrl_shard_updated(struct lrl_shard *s, int place);
 /* Stages 1 and 2: every rank's slice of unit->data to all ranks. Overwrites the gradients. */
 lrl_status lrl_shard_gather(struct lrl_shard *s);
-/* Ends the step: gradients are zero again. */
-void lrl_shard_clear(struct lrl_shard *s);
+/* Ends the step: gradients are zero again. The host may read parameters then. */
+lrl_status lrl_shard_clear(struct lrl_shard *s);
 #endif

@@ -15,6 +15,7 @@ struct bucket {
   char *send, *receive;
 };
 
+/* Pieces are cut from slices of lrl_shard_chunk elements on all ranks. */
 struct lrl_shard_mpi {
   MPI_Comm comm;
   int64_t piece; /* floats of a slice in a bucket */
@@ -23,13 +24,6 @@ struct lrl_shard_mpi {
   int place;                /* the next bucket to post: place and float of the slices */
   int64_t at;
 };
-
-/* Elements of the largest slice of a place: what a bucket's pieces are cut from on all ranks. */
-static int64_t chunk(const struct lrl_shard *s, int place) {
-  int64_t lo, hi;
-  lrl_shard_range(s, s->unit_at[place], 0, &lo, &hi);
-  return hi - lo;
-}
 
 /* ---- life ---- */
 
@@ -96,14 +90,14 @@ static int64_t present(const struct lrl_shard *s, int place, int r, int64_t at, 
 
 /* What this rank sends when each gives every other one its slice of a place. */
 static double volume(const struct lrl_shard *s, int place, int64_t width) {
-  return (double)(lrl_comm_size(s->comm) - 1) * (double)(chunk(s, place) * width);
+  return (double)(lrl_comm_size(s->comm) - 1) * (double)(lrl_shard_chunk(s, place) * width);
 }
 
 static lrl_status post(struct lrl_shard *s) {
   struct lrl_shard_mpi *m = s->mpi;
   struct bucket *b = &m->ring[m->posted % RING];
   const struct lrl_param_unit *u = lrl_shard_unit(s, m->place);
-  const int64_t rest = chunk(s, m->place) - m->at, n = rest < m->piece ? rest : m->piece;
+  const int64_t rest = lrl_shard_chunk(s, m->place) - m->at, n = rest < m->piece ? rest : m->piece;
   const bool used = s->stage < 2 || s->used[m->place];
   float *send = (float *)(void *)b->send;
   b->place = m->place;
@@ -119,7 +113,7 @@ static lrl_status post(struct lrl_shard *s) {
                                     &b->request));
   m->posted++;
   m->at += n;
-  if (m->at == chunk(s, m->place)) {
+  if (m->at == lrl_shard_chunk(s, m->place)) {
     m->place++;
     m->at = 0;
   }
@@ -184,7 +178,7 @@ static lrl_status finish_oldest(struct lrl_shard *s, char *data, int64_t width) 
 
 lrl_status lrl_shard_mpi_gather(struct lrl_shard *s, int place, void *data, int64_t width) {
   struct lrl_shard_mpi *m = s->mpi;
-  const int64_t all = chunk(s, place);
+  const int64_t all = lrl_shard_chunk(s, place);
   if (s->comm->planned) {
     s->comm->traffic.gathers += volume(s, place, width);
     return LRL_OK;

@@ -32,7 +32,7 @@ static lrl_status build_model(struct lrl_trainer *t) {
     lrl_log(LRL_LOG_WARN, "train",
             "the vision tower is random and frozen; set model.freeze_vision_tower=false or "
             "model.init_from");
-  const struct lrl_optimizer_options adamw = lrl_optim_adamw(&o->optim, o->zero_stage);
+  const struct lrl_optimizer_options adamw = lrl_optim_adamw(&o->optim, o->zero_stage, o->nccl);
   return lrl_optimizer_init(&t->optimizer, &adamw, &t->ctx, &t->model.params, t->comm, &t->state);
 }
 

@@ -13,12 +13,13 @@ struct lrl_schedule lrl_optim_schedule(const struct lrl_optim_options *o, int64_
                                .min_lr_ratio = o->min_lr_ratio};
 }
 
-struct lrl_optimizer_options lrl_optim_adamw(const struct lrl_optim_options *o,
-                                             int64_t zero_stage) {
+struct lrl_optimizer_options lrl_optim_adamw(const struct lrl_optim_options *o, int64_t zero_stage,
+                                             bool nccl) {
   return (struct lrl_optimizer_options){.beta1 = o->beta1,
                                         .beta2 = o->beta2,
                                         .eps = o->eps,
                                         .weight_decay = o->weight_decay,
                                         .max_grad_norm = o->max_grad_norm,
-                                        .zero_stage = (int)zero_stage};
+                                        .zero_stage = (int)zero_stage,
+                                        .host_sums = !nccl};
 }

@@ -15,7 +15,8 @@ struct lrl_optim_options {
   int64_t num_cycles;
 };
 struct lrl_schedule lrl_optim_schedule(const struct lrl_optim_options *o, int64_t n_steps);
-struct lrl_optimizer_options lrl_optim_adamw(const struct lrl_optim_options *o, int64_t zero_stage);
+struct lrl_optimizer_options lrl_optim_adamw(const struct lrl_optim_options *o, int64_t zero_stage,
+                                             bool nccl);
 
 #define LRL_OPTIM_AT(S, m, f) (offsetof(S, m) + offsetof(struct lrl_optim_options, f))
 /* Rows of a member `m`; keys begin with `prefix` ("optim."), `rate` is the default of lr. */
@@ -41,6 +42,10 @@ struct lrl_optimizer_options lrl_optim_adamw(const struct lrl_optim_options *o, 
       LRL_ROW_NUM(prefix "min_lr_ratio", LRL_OPTIM_AT(S, m, min_lr_ratio), "0.1", 0, 1,            \
                   "cosine_with_min_lr: last rate / peak")
 
+#define LRL_NCCL_HELP                                                                              \
+  "on several GPUs: sums over ranks by NCCL, which needs a GPU for each rank; false: through the " \
+  "host"
+
 struct lrl_trainer_options {
   char tokenizer[LRL_OPTION_TEXT], init_from[LRL_OPTION_TEXT];
   struct lrl_model_options model;
@@ -50,7 +55,7 @@ struct lrl_trainer_options {
   int64_t seed, max_steps, batch_size, micro_batch_tokens, log_steps, eval_steps, threads,
       max_nonfinite, zero_stage;
   double epochs;
-  bool gradient_checkpointing, save_optimizer;
+  bool gradient_checkpointing, save_optimizer, nccl;
   int device;
 };
 #define LRL_TRAINER_AT(S, m, f) (offsetof(S, m) + offsetof(struct lrl_trainer_options, f))
@@ -92,5 +97,6 @@ struct lrl_trainer_options {
                    "false: checkpoints hold the weights only and cannot be resumed"),              \
       LRL_ROW_INT("train.zero_stage", LRL_TRAINER_AT(S, m, zero_stage), "0", 0, 2, "",             \
                   "ZeRO over ranks: 1 shards the optimizer, 2 the gradients too"),                 \
+      LRL_ROW_BOOL("train.nccl", LRL_TRAINER_AT(S, m, nccl), "true", LRL_NCCL_HELP),               \
       LRL_ROW_ENUM("train.device", LRL_TRAINER_AT(S, m, device), "cpu", LRL_DEVICES, "backend")
 #endif

@@ -12,6 +12,33 @@ lrl_status cuda_status(cudaError_t e, const char *call) {
   return LRL_FAIL(LRL_ERR_LIB, "CUDA: %s in %.60s", cudaGetErrorString(e), call);
 }
 
+/* ---- which device ---- */
+
+static int number(const char *name) {
+  const char *text = getenv(name);
+  return text != NULL ? atoi(text) : -1;
+}
+/* One device a rank: ranks of a host take its devices in turn, by their number on the host, which
+ * the launcher says. A launcher that shows each rank its own device is right, too. Once, before
+ * anything is allocated. */
+static lrl_status choose_device(int *device) {
+  static int chosen = -1;
+  int n = 0;
+  if (chosen < 0) {
+    LRL_CUDA(cudaGetDeviceCount(&n));
+    if (n < 1)
+      return LRL_FAIL(LRL_ERR_LIB, "device 'cuda': the driver sees no GPU");
+    int rank = number("OMPI_COMM_WORLD_LOCAL_RANK");
+    rank = rank >= 0 ? rank : number("MPI_LOCALRANKID");
+    rank = rank >= 0 ? rank : number("SLURM_LOCALID");
+    const int mine = rank > 0 ? rank % n : 0;
+    LRL_CUDA(cudaSetDevice(mine));
+    chosen = mine;
+  }
+  *device = chosen;
+  return LRL_OK;
+}
+
 /* ---- memory that host and device share ---- */
 
 struct range {
@@ -24,6 +51,9 @@ static std::vector<range> reserved;
  */
 static void *reserve(size_t *bytes) {
   void *p = NULL;
+  int device;
+  if (choose_device(&device) != LRL_OK)
+    return NULL;
   for (;;) {
     const cudaError_t e = cudaMallocManaged(&p, *bytes, cudaMemAttachGlobal);
     if (e == cudaSuccess) {
@@ -73,11 +103,22 @@ void *cuda_op::stage(const void *p, size_t bytes, bool read, bool write) {
     back_.push_back({const_cast<void *>(p), s, bytes});
   return s;
 }
+/* Without a group nothing but an error can keep the stream from ending. */
+lrl_status cuda_wait(cuda_state *s, cudaStream_t stream) {
+  if (s->group == NULL)
+    return cuda_status(cudaStreamSynchronize(stream), "waiting for the device");
+  for (bool first = true;; first = false) {
+    const cudaError_t e = cudaStreamQuery(stream);
+    if (e != cudaErrorNotReady)
+      return cuda_status(e, "waiting for the device");
+    LRL_TRY(cuda_group_pause(s, first));
+  }
+}
 lrl_status cuda_op::done() {
   lrl_status s = status_;
   if (s == LRL_OK)
     s = cuda_status(cudaGetLastError(), "a launch");
-  const lrl_status waited = cuda_status(cudaStreamSynchronize(stream), "waiting for an op");
+  const lrl_status waited = cuda_wait(state, stream);
   s = s == LRL_OK ? waited : s;
   for (const back &b : back_)
     if (s == LRL_OK)
@@ -130,17 +171,14 @@ cuda_groups group_by_id(cuda_op &op, const int32_t *ids, int64_t n, int64_t n_id
 
 static lrl_status create(struct lrl_ctx *ctx) {
   cuda_state *s = static_cast<cuda_state *>(calloc(1, sizeof *s));
-  int n = 0, shared = 0;
+  int device, shared = 0;
   if (s == NULL)
     return LRL_FAIL(LRL_ERR_MEMORY, "no memory for a context");
   ctx->state = s;
-  LRL_CUDA(cudaGetDeviceCount(&n));
-  if (n < 1)
-    return LRL_FAIL(LRL_ERR_LIB, "device 'cuda': the driver sees no GPU");
-  LRL_CUDA(cudaSetDevice(0));
+  LRL_TRY(choose_device(&device));
   LRL_CUDA(cudaStreamCreateWithFlags(&s->stream, cudaStreamNonBlocking));
-  LRL_CUDA(cudaDeviceGetAttribute(&s->n_sm, cudaDevAttrMultiProcessorCount, 0));
-  LRL_CUDA(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0));
+  LRL_CUDA(cudaDeviceGetAttribute(&s->n_sm, cudaDevAttrMultiProcessorCount, device));
+  LRL_CUDA(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
   s->max_shared = (size_t)shared;
   return cuda_blas_create(s);
 }
@@ -149,6 +187,7 @@ static void destroy(struct lrl_ctx *ctx) {
   if (s == NULL)
     return;
   if (s->stream != NULL) {
+    cuda_group_destroy(s);
     cudaStreamSynchronize(s->stream);
     cuda_blas_destroy(s);
     cudaStreamDestroy(s->stream);
@@ -157,12 +196,27 @@ static void destroy(struct lrl_ctx *ctx) {
   ctx->state = NULL;
 }
 
+static lrl_status sync(struct lrl_ctx *ctx) {
+  cuda_state *s = static_cast<cuda_state *>(ctx->state);
+  return cuda_wait(s, s->stream);
+}
+static void zero(struct lrl_ctx *ctx, void *p, size_t bytes) {
+  cuda_state *s = static_cast<cuda_state *>(ctx->state);
+  if (!reachable(p))
+    memset(p, 0, bytes);
+  else if (cudaMemsetAsync(p, 0, bytes, s->stream) == cudaSuccess)
+    (void)cuda_wait(s, s->stream); /* what went wrong shows at the next op, too */
+}
+
 static const struct lrl_backend *table() {
   static struct lrl_backend t;
   t.name = LRL_CUDA_NAME;
   t.memory = &memory;
   t.create = create;
   t.destroy = destroy;
+  t.sync = sync;
+  t.zero = zero;
+  t.collectives = cuda_collectives();
 #define ENTRY(op) t.op = cuda_##op;
   LRL_OPS(ENTRY)
 #undef ENTRY

@@ -23,9 +23,16 @@ lrl_status cuda_status(cudaError_t e, const char *call);
 struct cuda_state {
   cudaStream_t stream;
   int n_sm;
-  size_t max_shared; /* bytes of dynamic shared memory a block may ask for */
-  void *blas;        /* kernels/cuda/gemm.cu */
+  size_t max_shared;        /* bytes of dynamic shared memory a block may ask for */
+  void *blas;               /* kernels/cuda/gemm.cu */
+  struct cuda_group *group; /* kernels/cuda/nccl.cu; NULL: no collectives */
 };
+/* Waits for what was queued on the stream, and looks after the group meanwhile. */
+lrl_status cuda_wait(cuda_state *s, cudaStream_t stream);
+/* One turn of a wait of the host; `first` begins one. */
+lrl_status cuda_group_pause(cuda_state *s, bool first);
+void cuda_group_destroy(cuda_state *s);
+const struct lrl_collectives *cuda_collectives(); /* NULL in a build without NCCL */
 
 /* One call of an op. */
 class cuda_op {

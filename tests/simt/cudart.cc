@@ -49,6 +49,11 @@ void submit(job *j, cudaStream_t stream) {
   const size_t shared = limit != shared_limits.end() ? (size_t)limit->second
                         : j->function != NULL        ? (size_t)DEFAULT_SHARED
                                                      : (size_t)OPT_IN_SHARED;
+  if (stream_of(stream)->device != current_device && stream_of(stream)->id != 0) {
+    fail(cudaErrorInvalidResourceHandle);
+    free(j);
+    return;
+  }
   if (n == 0 || n > 1024 || b.z > 64 || g.x == 0 || g.y == 0 || g.z == 0 || g.x > 0x7fffffffu ||
       g.y > 65535 || g.z > 65535 || j->shared_bytes > shared) {
     fail(j->shared_bytes > shared ? cudaErrorInvalidValue : cudaErrorInvalidConfiguration);
@@ -67,18 +72,28 @@ void submit(job *j, cudaStream_t stream) {
 } // namespace simt
 
 extern "C" {
+/* Devices differ in number and name only: memory and multiprocessors are the same simulated ones.
+ */
 cudaError_t cudaGetDeviceCount(int *n) {
-  *n = 1;
-  return cudaSuccess;
+  const char *text = getenv("SIMT_DEVICES");
+  *n = text != NULL ? atoi(text) : 8;
+  return *n > 0 ? cudaSuccess : fail(cudaErrorNoDevice);
 }
 cudaError_t cudaGetDevice(int *d) {
-  *d = 0;
+  *d = simt::current_device;
   return cudaSuccess;
 }
-cudaError_t cudaSetDevice(int d) { return d == 0 ? cudaSuccess : fail(cudaErrorInvalidDevice); }
-cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int) {
+cudaError_t cudaSetDevice(int d) {
+  int n = 0;
+  if (cudaGetDeviceCount(&n) != cudaSuccess || d < 0 || d >= n)
+    return fail(cudaErrorInvalidDevice);
+  simt::current_device = d;
+  return cudaSuccess;
+}
+cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int d) {
   memset(p, 0, sizeof *p);
   strcpy(p->name, "simulated GPU");
+  snprintf(p->uuid.bytes, sizeof p->uuid.bytes, "simulated %d", d);
   p->totalGlobalMem = (size_t)8 << 30;
   p->sharedMemPerBlock = DEFAULT_SHARED;
   p->sharedMemPerMultiprocessor = 228 * 1024;
@@ -183,6 +198,7 @@ cudaError_t cudaPointerGetAttributes(struct cudaPointerAttributes *a, const void
   a->type = m->kind == simt::DEVICE    ? cudaMemoryTypeDevice
             : m->kind == simt::MANAGED ? cudaMemoryTypeManaged
                                        : cudaMemoryTypeHost;
+  a->device = simt::current_device;
   a->devicePointer = a->hostPointer = const_cast<void *>(p);
   return cudaSuccess;
 }
@@ -251,6 +267,14 @@ cudaError_t cudaMemset(void *p, int v, size_t n) { return cudaMemsetAsync(p, v, 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned flags) {
   *s = simt::new_stream(flags != cudaStreamNonBlocking);
   return *s != NULL ? cudaSuccess : fail(cudaErrorMemoryAllocation);
+}
+cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest) {
+  *least = 0;
+  *greatest = -5;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t *s, unsigned flags, int) {
+  return cudaStreamCreateWithFlags(s, flags);
 }
 cudaError_t cudaStreamCreate(cudaStream_t *s) { return cudaStreamCreateWithFlags(s, 0); }
 cudaError_t cudaStreamDestroy(cudaStream_t s) {

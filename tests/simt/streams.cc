@@ -1,10 +1,12 @@
 #include "streams.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <vector>
 
 namespace simt {
+int current_device;
 static std::vector<CUstream_st *> streams;
 static clock_vector host;
 static const operation *running;
@@ -20,13 +22,13 @@ static unsigned chance() {
 }
 CUstream_st *new_stream(bool blocking) {
   if (streams.empty())
-    streams.push_back(new CUstream_st{0, true, {}, {}});
+    streams.push_back(new CUstream_st{0, true, 0, {}, {}});
   for (size_t i = 1; i < streams.size(); i++)
     if (streams[i] == NULL)
-      return streams[i] = new CUstream_st{(int)i, blocking, {}, {}};
+      return streams[i] = new CUstream_st{(int)i, blocking, current_device, {}, {}};
   if (streams.size() == MAX_STREAMS)
     return NULL;
-  streams.push_back(new CUstream_st{(int)streams.size(), blocking, {}, {}});
+  streams.push_back(new CUstream_st{(int)streams.size(), blocking, current_device, {}, {}});
   return streams.back();
 }
 void drop_stream(CUstream_st *s) {
@@ -36,7 +38,7 @@ void drop_stream(CUstream_st *s) {
 }
 CUstream_st *stream_of(cudaStream_t s) {
   if (streams.empty())
-    streams.push_back(new CUstream_st{0, true, {}, {}});
+    streams.push_back(new CUstream_st{0, true, 0, {}, {}});
   return s == 0 || s == cudaStreamLegacy || s == cudaStreamPerThread ? streams[0] : s;
 }
 
@@ -98,11 +100,22 @@ static bool all_empty() {
       return false;
   return true;
 }
-static void drain(const std::function<bool()> &done) {
+static bool waits_outside() {
+  for (const CUstream_st *s : streams)
+    if (s != NULL && !s->queue.empty() && s->queue.front().outside)
+      return true;
+  return false;
+}
+/* try_only: up to where only another process can go on. */
+static void drain(const std::function<bool()> &done, bool try_only = false) {
   long idle = 0;
   while (!done()) {
     if (advance()) {
       idle = 0;
+    } else if (waits_outside()) {
+      if (try_only)
+        return;
+      sched_yield();
     } else if (++idle > 100000000L || all_empty()) {
       fprintf(stderr, "SIMT: deadlock: no queued operation can run\n");
       abort();
@@ -139,7 +152,7 @@ void push(cudaStream_t stream, operation o) {
   o.clock = s->clock;
   s->queue.push_back(std::move(o));
   if (settings.streams == SIMT_EAGER)
-    drain([s] { return s->queue.empty(); });
+    drain([s] { return s->queue.empty(); }, true);
   else if (settings.streams == SIMT_SHUFFLED)
     while (chance() % 3 == 0 && advance())
       ;

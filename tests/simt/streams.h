@@ -25,6 +25,7 @@ struct operation {
   std::string name;
   std::function<bool()> ready; /* empty: always */
   std::function<bool()> run;   /* false: not finished, call again */
+  bool outside = false;        /* may have to wait for another process */
   int stream = 0;
   unsigned number = 0;
   clock_vector clock;
@@ -34,6 +35,7 @@ struct operation {
 struct CUstream_st {
   int id;
   bool blocking; /* orders itself with the legacy default stream */
+  int device;
   std::deque<simt::operation> queue;
   simt::clock_vector clock;
 };
@@ -43,6 +45,7 @@ struct CUevent_st {
   double ms = 0.0;
 };
 namespace simt {
+extern int current_device;
 CUstream_st *stream_of(cudaStream_t s);
 void push(cudaStream_t s, operation o);
 void finish_stream(CUstream_st *s); /* and the host has seen it */

@@ -122,23 +122,26 @@ static void finish(pid_t pid, int want) {
   }
 }
 
+static inline void add_mpirun(struct command *c, int n_ranks) {
+  static const char *const mpi[] = {"mpirun",
+                                    "--allow-run-as-root",
+                                    "--oversubscribe",
+                                    "--bind-to",
+                                    "none", /* What OpenMPI leaves behind at exit is not ours. */
+                                    "-x",
+                                    "ASAN_OPTIONS=detect_leaks=0",
+                                    "-np"};
+  for (size_t i = 0; i < sizeof mpi / sizeof mpi[0]; i++)
+    add(c, "%s", mpi[i]);
+  add(c, "%d", n_ranks);
+}
+
 /* `laurel reward` (or another trainer) on the made files into dir/run. */
 static const char *trainer = "reward";
 static inline struct command training(const char *run, int n_ranks, const char *const *extra) {
   struct command c = {0};
-  if (n_ranks > 1) {
-    static const char *const mpi[] = {"mpirun",
-                                      "--allow-run-as-root",
-                                      "--oversubscribe",
-                                      "--bind-to",
-                                      "none", /* What OpenMPI leaves behind at exit is not ours. */
-                                      "-x",
-                                      "ASAN_OPTIONS=detect_leaks=0",
-                                      "-np"};
-    for (size_t i = 0; i < sizeof mpi / sizeof mpi[0]; i++)
-      add(&c, "%s", mpi[i]);
-    add(&c, "%d", n_ranks);
-  }
+  if (n_ranks > 1)
+    add_mpirun(&c, n_ranks);
   add(&c, "%s", getenv("LAUREL_BIN"));
   add(&c, "%s", trainer);
   add(&c, "model.tokenizer=%s/tok.model", dir);
@@ -195,6 +198,19 @@ static inline double *losses(const char *run_name, int *n) {
   }
   free(text);
   return out;
+}
+
+/* Every loss of one run is the other's, to a relative error. */
+static inline void expect_close(const char *a, const char *b, double rtol) {
+  int n_a, n_b;
+  double *x = losses(a, &n_a), *y = losses(b, &n_b);
+  assert_int_equal(n_a, n_b);
+  assert_true(n_a >= 2);
+  for (int i = 0; i < n_a; i++)
+    if (!(fabs(x[i] - y[i]) <= rtol * fabs(x[i])))
+      fail_msg("%s against %s, line %d: %.9g, %.9g", a, b, i + 1, x[i], y[i]);
+  free(x);
+  free(y);
 }
 
 static inline void expect_same_losses(const char *a, const char *b) {

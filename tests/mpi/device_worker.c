@@ -1,0 +1,150 @@
+/* One rank of tests/unit/test_device_ranks.c, started by mpirun: gradients of made-up units over
+ * the collectives of a device. device_worker DEVICE sums    every ZeRO stage, checked to the bit:
+ * all numbers are small integers device_worker DEVICE stuck   rank 1 hangs */
+#include "kernels/backend.h"
+#include "model/param_build.h"
+#include "train/shard.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { UNITS = 5, MICRO = 2, STEPS = 2 };
+static const int64_t rows[UNITS] = {3, 7, 1, 12, 5}; /* of 64: slices of 2 or 3 ranks do not fit */
+static struct lrl_comm *comm;
+static struct lrl_ctx ctx;
+static struct lrl_arena arena;
+static struct lrl_param_set params;
+static struct lrl_shard shard;
+static float *one[UNITS]; /* what a micro-batch adds to a unit's gradient */
+
+#define CHECK(cond)                                                                                \
+  do {                                                                                             \
+    if (!(cond)) {                                                                                 \
+      fprintf(stderr, "%s:%d: rank %d: not so: %s\n%s\n", __FILE__, __LINE__, lrl_comm_rank(comm), \
+              #cond, lrl_last_error());                                                            \
+      lrl_comm_abort(comm, 3);                                                                     \
+    }                                                                                              \
+  } while (0)
+#define OK(expr) CHECK((expr) == LRL_OK)
+
+static float contribution(int rank, int unit, int64_t i) {
+  return (float)(1 + rank + 3 * unit + i % 5);
+}
+/* Rank 1 never uses unit 1 in the second micro-batch, and the last rank has a single micro-batch.
+ */
+static bool uses(int rank, int unit, int micro) {
+  return !(micro == 1 && (rank == lrl_comm_size(comm) - 1 || (rank == 1 && unit == 1)));
+}
+static int n_micro(int rank) { return rank == lrl_comm_size(comm) - 1 ? 1 : MICRO; }
+
+static void open_stage(int stage) {
+  OK(lrl_arena_init(&arena, "memory", (size_t)64 << 20));
+  memset(&params, 0, sizeof params);
+  for (int u = 0; u < UNITS; u++) {
+    char name[16];
+    snprintf(name, sizeof name, "unit%d", u);
+    const int unit = lrl_param_unit_add(&params, name, LRL_F32, true);
+    lrl_param_add(&params, unit, name, rows[u], 64, 0);
+  }
+  OK(lrl_param_set_alloc(&params, &arena));
+  for (int u = 0; u < UNITS; u++) {
+    CHECK((one[u] = lrl_arena_alloc(&arena, (size_t)params.units[u].n * sizeof(float))) != NULL);
+    for (int64_t i = 0; i < params.units[u].n; i++)
+      one[u][i] = contribution(lrl_comm_rank(comm), u, i);
+  }
+  OK(lrl_shard_init(&shard, stage, false, &ctx, &params, comm, &arena));
+  CHECK(shard.device != NULL);
+}
+
+static void backward(int micro, bool last) {
+  struct lrl_tape tape;
+  lrl_tape_init(&tape, &ctx, &arena, true);
+  lrl_shard_attach(&shard, &tape, last);
+  OK(tape.status);
+  const int rank = lrl_comm_rank(comm);
+  for (int u = 0; u < UNITS; u++)
+    params.units[u].uses = uses(rank, u, micro);
+  for (int u = UNITS - 1; u >= 0; u--) {
+    struct lrl_param_unit *unit = &params.units[u];
+    if (unit->uses == 0)
+      continue;
+    if (tape.hooks != NULL)
+      OK(tape.hooks->touch(tape.hooks->user, unit));
+    OK(lrl_add(&ctx,
+               &(struct lrl_add_args){
+                   .n = unit->n, .dtype = LRL_F32, .a = unit->grad, .b = one[u], .y = unit->grad}));
+    unit->uses = 0;
+    if (tape.hooks != NULL)
+      OK(tape.hooks->done(tape.hooks->user, unit));
+  }
+}
+
+/* As the optimizer does: parameters grow by the sum of the gradient. */
+static void step(int stage) {
+  const int rank = lrl_comm_rank(comm), n = n_micro(rank);
+  for (int micro = 0; micro < n; micro++)
+    backward(micro, micro + 1 == n);
+  OK(lrl_shard_finish(&shard));
+  for (int place = UNITS - 1; place >= 0; place--) {
+    struct lrl_param_unit *u = &params.units[shard.unit_at[place]];
+    int64_t lo = 0, hi = u->n;
+    if (stage > 0)
+      lrl_shard_range(&shard, shard.unit_at[place], rank, &lo, &hi);
+    float *x = (float *)u->data + lo;
+    OK(lrl_add(&ctx, &(struct lrl_add_args){.n = hi - lo,
+                                            .dtype = LRL_F32,
+                                            .a = x,
+                                            .b = stage > 0 ? shard.slice[place] : u->grad,
+                                            .y = x}));
+    OK(lrl_shard_updated(&shard, place));
+  }
+  OK(lrl_shard_gather(&shard));
+  OK(lrl_shard_clear(&shard));
+}
+
+static void check(int steps) {
+  for (int u = 0; u < UNITS; u++)
+    for (int64_t i = 0; i < params.units[u].n; i++) {
+      float sum = 0;
+      for (int r = 0; r < lrl_comm_size(comm); r++)
+        for (int micro = 0; micro < n_micro(r); micro++)
+          sum += uses(r, u, micro) ? contribution(r, u, i) : 0;
+      CHECK(((float *)params.units[u].data)[i] == (float)steps * sum);
+    }
+}
+
+static void close_stage(void) {
+  lrl_shard_destroy(&shard);
+  lrl_param_set_free(&params);
+  lrl_arena_free(&arena);
+}
+
+int main(int argc, char **argv) {
+  const char *device = argc > 1 ? argv[1] : "sim", *mode = argc > 2 ? argv[2] : "sums";
+  const bool stuck = strcmp(mode, "stuck") == 0;
+  OK(lrl_comm_create_with(&(struct lrl_comm_options){.timeout_s = stuck ? 2 : 60}, &comm));
+  OK(lrl_ctx_init(&ctx, device, 1));
+  for (int stage = stuck ? 1 : 0; stage <= (stuck ? 1 : 2); stage++) {
+    open_stage(stage);
+    for (int i = 1; i <= STEPS; i++) {
+      if (stuck && lrl_comm_rank(comm) == 1)
+        sleep(30);
+      if (stuck) { /* the sentence, and then nothing that hangs */
+        backward(0, true);
+        CHECK(lrl_shard_finish(&shard) == LRL_OK && lrl_ctx_sync(&ctx) == LRL_ERR_COMM);
+        fprintf(stderr, "%s\n", lrl_last_error());
+        close_stage();
+        lrl_ctx_free(&ctx);
+        lrl_comm_abort(comm, 7);
+      }
+      step(stage);
+      check(i);
+    }
+    close_stage();
+  }
+  lrl_ctx_free(&ctx);
+  lrl_comm_destroy(comm);
+  return 0;
+}
