@@ -39,7 +39,7 @@ size_t dynamic_shared_bytes, static_shared_bytes;
 shared_variable variables[MAX_VARIABLES];
 int n_variables;
 
-enum { MAX_THREADS = 1024, MAX_BARRIERS = 16 };
+enum { MAX_BARRIERS = 16 };
 static unsigned char *reserve(size_t bytes) {
   void *p =
       mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -53,7 +53,7 @@ static unsigned char *reserve(size_t bytes) {
 static unsigned char *const window = reserve(MAX_STATIC + MAX_SHARED + 4096);
 unsigned char *const static_shared_memory = window;
 unsigned char *const dynamic_shared = window + MAX_STATIC;
-static unsigned char *const stacks = reserve((size_t)STACK * MAX_THREADS);
+unsigned char *const stacks = reserve((size_t)STACK * MAX_THREADS);
 
 static thread threads[MAX_THREADS];
 static void *main_stack;
@@ -74,10 +74,6 @@ unsigned random_number() {
   rng ^= rng << 5;
   return rng;
 }
-bool is_stack(const void *p) {
-  const unsigned char *c = static_cast<const unsigned char *>(p);
-  return c >= stacks && c < stacks + (size_t)STACK * MAX_THREADS;
-}
 bool is_shared(const void *p, size_t bytes) {
   const unsigned char *c = static_cast<const unsigned char *>(p);
   return c >= window && c + bytes <= dynamic_shared + dynamic_shared_bytes;
@@ -95,20 +91,21 @@ asm(".text\n.globl simt_switch\n.hidden simt_switch\n.type simt_switch,@function
     ".size simt_switch,.-simt_switch\n");
 
 static thread *pick_lane(int warp) {
-  unsigned m = runnable[warp];
+  const unsigned m = runnable[warp];
   int lane = __builtin_ctz(m);
   if (settings.order == SIMT_DESCENDING)
     lane = 31 - __builtin_clz(m);
-  if (settings.order == SIMT_RANDOM) {
-    for (unsigned n = random_number() % (unsigned)__builtin_popcount(m); n > 0; n--)
-      m &= m - 1;
-    lane = __builtin_ctz(m);
+  if (settings.order == SIMT_RANDOM) { /* the first from a random one on */
+    const unsigned first = random_number() >> 7 & 31, later = m & ~0u << first;
+    lane = __builtin_ctz(later != 0 ? later : m);
   }
   return &threads[warp * 32 + lane];
 }
 /* The next thread to run: a lane of the same warp first, so that a warp marches together; in random
  * order sometimes of any. */
 static thread *pick(int warp) {
+  if (settings.order != SIMT_RANDOM && runnable[warp] != 0)
+    return pick_lane(warp);
   if (settings.order == SIMT_RANDOM && random_number() % 8 == 0)
     warp = (int)(random_number() % (unsigned)n_warps);
   for (int k = 0; k < n_warps; k++) {
@@ -183,7 +180,7 @@ int barrier(int id, int expected, int vote, const char *file, int line) {
   if (b.arrived == 0) {
     b.file = file;
     b.line = line;
-  } else if (id == 0 && (b.line != line || strcmp(b.file, file) != 0)) {
+  } else if (id == 0 && (b.line != line || (b.file != file && strcmp(b.file, file) != 0))) {
     report("divergent __syncthreads: some threads at %s:%d, others at %s:%d", b.file, b.line, file,
            line);
   }
@@ -220,23 +217,22 @@ void meet(collective what, const char *name, unsigned mask, void *operand, const
     others &= live[me->warp];
   }
   if ((others & waiting[me->warp]) == others) {
+    bool same = true;
     for (unsigned m = others; m != 0; m &= m - 1) {
-      const thread *t = &warp[__builtin_ctz(m)];
+      thread *t = &warp[__builtin_ctz(m)];
+      same = same && t->what == what;
+      t->state = RUNNABLE;
       if (t->what != what || t->mask != mask)
         report("lanes %d and %d meet in different warp operations: %s (%s:%d, mask %08x) and %s "
                "(%s:%d, mask %08x)",
                me->lane, t->lane, name, file, line, mask, t->what_name, t->file, t->line, t->mask);
     }
-    bool same = true;
-    for (unsigned m = others; m != 0; m &= m - 1)
-      same = same && warp[__builtin_ctz(m)].what == what;
     if (same)
       what(warp, others | bit);
-    trace_warp_op(me->warp);
+    if (traced)
+      trace_warp_op(me->warp);
     waiting[me->warp] &= ~others;
     runnable[me->warp] |= others;
-    for (unsigned m = others; m != 0; m &= m - 1)
-      warp[__builtin_ctz(m)].state = RUNNABLE;
     return;
   }
   waiting[me->warp] |= bit;

@@ -22,14 +22,8 @@ ACCESS(2)
 ACCESS(4)
 ACCESS(8)
 ACCESS(16)
-HOOK __tsan_read_range(void *p, size_t n) {
-  for (size_t i = 0; i < n; i++)
-    simt::access(static_cast<char *>(p) + i, 1, simt::READ, PC);
-}
-HOOK __tsan_write_range(void *p, size_t n) {
-  for (size_t i = 0; i < n; i++)
-    simt::access(static_cast<char *>(p) + i, 1, simt::WRITE, PC);
-}
+HOOK __tsan_read_range(void *p, size_t n) { simt::access_range(p, n, simt::READ, PC); }
+HOOK __tsan_write_range(void *p, size_t n) { simt::access_range(p, n, simt::WRITE, PC); }
 HOOK __tsan_init(void) {}
 HOOK __tsan_func_entry(void *) {}
 HOOK __tsan_func_exit(void) {}

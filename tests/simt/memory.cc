@@ -1,6 +1,7 @@
 /* Device memory of the simulator: plain host memory with exact bounds, and its shadow. */
 #include "simt.h"
 
+#include <iterator>
 #include <map>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,11 @@ static std::map<uintptr_t, allocation> allocations;
 static std::vector<uintptr_t> dead; /* freed, kept to catch uses after */
 static size_t dead_bytes;
 static std::unordered_map<uintptr_t, shadow_page *> pages;
+static const allocation *found[64]; /* by page: what was found last */
+static void forget(uintptr_t p) {
+  allocations.erase(p);
+  memset(found, 0, sizeof found);
+}
 
 void *allocate(size_t bytes, memory_kind kind) {
   unsigned char *p;
@@ -50,7 +56,7 @@ bool release(void *p) {
     return false;
   if (a->second.bytes >= LARGE) {
     munmap(p, a->second.bytes);
-    allocations.erase(a);
+    forget((uintptr_t)p);
     return true;
   }
   a->second.live = false;
@@ -61,23 +67,18 @@ bool release(void *p) {
     const auto oldest = allocations.find(dead.front());
     dead_bytes -= oldest->second.bytes;
     free(oldest->second.at - GAP);
-    allocations.erase(oldest);
+    forget(oldest->first);
     dead.erase(dead.begin());
   }
   return true;
 }
 const allocation *find_allocation(const void *p) {
-  static uintptr_t last;
   const uintptr_t u = (uintptr_t)p;
-  auto a = allocations.find(last);
-  if (a != allocations.end() && u >= a->first && u < a->first + a->second.bytes)
-    return &a->second;
-  a = allocations.upper_bound(u);
-  if (a == allocations.begin())
-    return NULL;
-  --a;
-  last = a->first;
-  return &a->second;
+  const allocation *&slot = found[u >> 12 & 63];
+  if (slot != NULL && u - (uintptr_t)slot->at < slot->bytes)
+    return slot;
+  const auto a = allocations.upper_bound(u);
+  return a == allocations.begin() ? NULL : slot = &std::prev(a)->second;
 }
 bool is_device_memory(const void *p) {
   const allocation *a = find_allocation(p);
@@ -85,17 +86,19 @@ bool is_device_memory(const void *p) {
          static_cast<const unsigned char *>(p) < a->at + (a->bytes > 0 ? a->bytes : 1);
 }
 shadow_page *shadow_of(const void *p) {
-  static uintptr_t last_page = ~(uintptr_t)0;
-  static shadow_page *last;
+  static struct {
+    uintptr_t page;
+    shadow_page *shadow;
+  } last[256];
   const uintptr_t page = (uintptr_t)p >> 12;
-  if (page != last_page) {
+  auto &slot = last[page & 255];
+  if (slot.shadow == NULL || slot.page != page) {
     shadow_page *&s = pages[page];
     if (s == NULL)
       s = static_cast<shadow_page *>(calloc(1, sizeof *s));
-    last_page = page;
-    last = s;
+    slot = {page, s};
   }
-  return last;
+  return slot.shadow;
 }
 void mark_written(const void *p, size_t bytes) {
   if (!traced)

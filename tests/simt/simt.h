@@ -62,7 +62,11 @@ extern shared_variable variables[];
 extern int n_variables;
 enum { MAX_VARIABLES = 128, MAX_SHARED = 228 * 1024, MAX_STATIC = 96 * 1024, STACK = 128 * 1024 };
 extern unsigned char *const static_shared_memory;
-bool is_stack(const void *p);
+extern unsigned char *const stacks; /* STACK bytes of each thread */
+enum { MAX_THREADS = 1024 };
+inline bool is_stack(const void *p) {
+  return (uintptr_t)p - (uintptr_t)stacks < (uintptr_t)STACK * MAX_THREADS;
+}
 
 /* trace.cc: called by the scheduler. */
 void trace_launch(const void *params, size_t bytes);

@@ -11,6 +11,7 @@
 
 #include "report.h"
 
+#include <algorithm>
 #include <link.h>
 #include <set>
 #include <string.h>
@@ -132,6 +133,18 @@ bool byte_access(byte_shadow *s, access_kind kind, const void *pc, bool shared) 
   s->reader = pack(n);
   return true;
 }
+/* Checks and records n bytes, most often all with the same past. */
+bool bytes_access(byte_shadow *s, int n, access_kind kind, const void *pc, bool shared) {
+  bool alike = true;
+  for (int i = 1; i < n; i++)
+    alike = alike && s[i].writer == s[0].writer && s[i].reader == s[0].reader;
+  for (int i = 0; i < (alike ? 1 : n); i++)
+    if (!byte_access(&s[i], kind, pc, shared))
+      return false;
+  for (int i = 1; i < n && alike; i++)
+    s[i] = s[0];
+  return true;
+}
 
 void shared_access(const unsigned char *p, int n, access_kind kind, const void *pc) {
   const size_t at = (size_t)(p - static_shared_memory);
@@ -158,10 +171,8 @@ void shared_access(const unsigned char *p, int n, access_kind kind, const void *
       return;
     }
   }
-  for (int i = 0; i < n; i++)
-    if (!byte_access(&shared_shadow[at + (size_t)i], kind, pc, true))
-      return;
-  count_access(p, n, true, kind, pc);
+  if (bytes_access(&shared_shadow[at], n, kind, pc, true))
+    count_access(p, n, true, kind, pc);
 }
 void global_access(const unsigned char *p, int n, access_kind kind, const void *pc,
                    const allocation *a) {
@@ -175,41 +186,50 @@ void global_access(const unsigned char *p, int n, access_kind kind, const void *
               kinds[kind], n, p - a->at, a->bytes);
     return;
   }
-  for (int i = 0; i < n; i++) {
+  for (int i = 0, here; i < n; i += here) { /* a misaligned access may lie in two pages */
     shadow_page *s = shadow_of(p + i);
     const size_t at = (uintptr_t)(p + i) & 4095;
-    if (a->kind == DEVICE && kind != WRITE && kind != VOLATILE_WRITE && !s->written[at]) {
+    here = at + (size_t)(n - i) > 4096 ? (int)(4096 - at) : n - i;
+    if (a->kind == DEVICE && kind != WRITE && kind != VOLATILE_WRITE &&
+        memchr(s->written + at, false, (size_t)here) != NULL) {
       report_at(pc, "uninitialised", "%s of global memory that was never written", kinds[kind]);
       return;
     }
-    if (!byte_access(&s->bytes[at], kind, pc, false))
+    if (!bytes_access(&s->bytes[at], here, kind, pc, false))
       return;
     if (kind != READ && kind != VOLATILE_READ)
-      s->written[at] = true;
+      memset(s->written + at, true, (size_t)here);
   }
   stream_access(p, (size_t)n, kind != READ && kind != VOLATILE_READ);
   count_access(p, n, false, kind, pc);
 }
 
-/* Memory of loaded programs and libraries: constants, __device__ and __constant__ variables. */
+/* Memory of loaded programs and libraries: constants, __device__ and __constant__ variables, and
+ * the simulator's own, such as threadIdx. */
+struct module {
+  uintptr_t from, to;
+  bool has(const void *p) const { return (uintptr_t)p - from < to - from; }
+};
+module last_module; /* most often the one of threadIdx */
 bool is_module_memory(const void *p) {
-  struct range {
-    uintptr_t from, to;
-  };
-  static std::vector<range> ranges;
+  static std::vector<module> modules;
   static auto add = [](struct dl_phdr_info *info, size_t, void *) {
+    module m = {UINTPTR_MAX, 0};
     for (int i = 0; i < info->dlpi_phnum; i++)
       if (info->dlpi_phdr[i].p_type == PT_LOAD) {
         const uintptr_t from = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
-        ranges.push_back({from, from + info->dlpi_phdr[i].p_memsz});
+        m = {std::min(m.from, from), std::max(m.to, from + info->dlpi_phdr[i].p_memsz)};
       }
+    modules.push_back(m);
     return 0;
   };
-  if (ranges.empty())
+  if (modules.empty())
     dl_iterate_phdr(add, NULL);
-  for (const range &r : ranges)
-    if ((uintptr_t)p >= r.from && (uintptr_t)p < r.to)
+  for (const module &m : modules)
+    if (m.has(p)) {
+      last_module = m;
       return true;
+    }
   return false;
 }
 } // namespace
@@ -218,7 +238,7 @@ void access(const void *p, int n, access_kind kind, const void *pc) {
   if (!traced || self == NULL || !active)
     return;
   const unsigned char *c = static_cast<const unsigned char *>(p);
-  if (is_stack(p) || (c >= params_begin && c < params_end))
+  if (is_stack(p) || (c >= params_begin && c < params_end) || last_module.has(p))
     return;
   const bool shared =
       c >= static_shared_memory && c < static_shared_memory + MAX_STATIC + MAX_SHARED;
@@ -234,6 +254,17 @@ void access(const void *p, int n, access_kind kind, const void *pc) {
     shared_access(c, n, kind, pc);
   else
     global_access(c, n, kind, pc, a);
+}
+void access_range(const void *p, size_t n, access_kind kind, const void *pc) {
+  const char *c = static_cast<const char *>(p);
+  if (self == NULL || !active || is_stack(p))
+    return;
+  for (size_t size; n > 0; c += size, n -= size) {
+    size = 16;
+    while (size > n || (uintptr_t)c % size != 0)
+      size /= 2;
+    access(c, (int)size, kind, pc);
+  }
 }
 void fence() { fenced = true; }
 void atomic_order(const void *p) {

@@ -13,7 +13,7 @@ void do_shuffle(thread *warp, unsigned mask) {
   for (unsigned m = mask; m != 0; m &= m - 1) {
     const int lane = __builtin_ctz(m);
     shuffle *s = static_cast<shuffle *>(warp[lane].operand);
-    const int width = s->width, base = lane / width * width, at = lane - base;
+    const int width = s->width, base = lane & -width, at = lane - base;
     if (width < 1 || width > 32 || (width & (width - 1)) != 0)
       report("%s: width %d is not a power of two up to 32", warp[lane].what_name, width);
     int from = lane;
@@ -37,7 +37,11 @@ void do_shuffle(thread *warp, unsigned mask) {
       memset(s->result, 0xff, sizeof s->result);
       continue;
     }
-    memcpy(s->result, static_cast<shuffle *>(warp[from].operand)->value, sizeof s->result);
+    const shuffle *other = static_cast<shuffle *>(warp[from].operand);
+    if (s->bytes <= 8)
+      s->result[0] = other->value[0];
+    else
+      memcpy(s->result, other->value, sizeof s->result);
   }
 }
 void do_ballot(thread *warp, unsigned mask) {

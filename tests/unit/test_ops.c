@@ -177,7 +177,8 @@ static void compare(lrl_status (*op)(struct op_run *), lrl_dtype type, const int
 
 static void test(lrl_status (*op)(struct op_run *)) {
   bad = 0;
-  const size_t n = sizeof shapes / sizeof *shapes - (simulated ? 1 : 0);
+  /* The largest has no border that the others lack; with every check it takes minutes. */
+  const size_t n = sizeof shapes / sizeof *shapes - (simulated && sim.traced() ? 1 : 0);
   for (size_t s = 0; s < n; s++) {
     compare(op, LRL_F32, shapes[s]);
     compare(op, LRL_BF16, shapes[s]);

@@ -2,7 +2,7 @@
 #pragma once
 
 namespace simt {
-#define SIMT_NOINLINE __attribute__((noinline, no_sanitize("thread", "undefined")))
+#define SIMT_NOINLINE __attribute__((noinline)) SIMT_UNTRACED
 template <class T, class F> SIMT_NOINLINE T modify(T *p, F f, const void *pc) {
   access(p, sizeof(T), ATOMIC, pc);
   atomic_order(p);
@@ -24,7 +24,7 @@ template <class T> SIMT_NOINLINE T compare_swap(T *p, T expected, T v, const voi
 
 #define SIMT_ATOMIC_NAMES(X, name) X(name) X(name##_block) X(name##_system)
 #define SIMT_RMW(name, T, expr)                                                                    \
-  __attribute__((noinline, no_sanitize("thread", "undefined"))) inline T name(T *p, T v) {         \
+  SIMT_NOINLINE inline T name(T *p, T v) {                                                         \
     return simt::modify(                                                                           \
         p, [v](T old) { return (T)(expr); }, SIMT_PC);                                             \
   }
@@ -51,7 +51,7 @@ SIMT_RMW_ALL(atomicDec, unsigned, old == 0 || old > v ? v : old - 1)
 #undef SIMT_RMW_ALL
 #undef SIMT_RMW
 #define SIMT_EXCH(name, T)                                                                         \
-  __attribute__((noinline, no_sanitize("thread", "undefined"))) inline T name(T *p, T v) {         \
+  SIMT_NOINLINE inline T name(T *p, T v) {                                                         \
     T old = simt::modify(                                                                          \
         p, [v](T) { return v; }, SIMT_PC);                                                         \
     if (memcmp(&old, &v, sizeof v) == 0)                                                           \
@@ -59,9 +59,7 @@ SIMT_RMW_ALL(atomicDec, unsigned, old == 0 || old > v ? v : old - 1)
     return old;                                                                                    \
   }
 #define SIMT_CAS(name, T)                                                                          \
-  __attribute__((noinline, no_sanitize("thread", "undefined"))) inline T name(T *p, T c, T v) {    \
-    return simt::compare_swap(p, c, v, SIMT_PC);                                                   \
-  }
+  SIMT_NOINLINE inline T name(T *p, T c, T v) { return simt::compare_swap(p, c, v, SIMT_PC); }
 #define SIMT_SWAPS(T)                                                                              \
   SIMT_EXCH(atomicExch, T)                                                                         \
   SIMT_EXCH(atomicExch_block, T)                                                                   \

@@ -8,6 +8,9 @@
 /* Where in the source a call stands; the last parameters of every built-in. */
 #define SIMT_AT const char *file_ = __builtin_FILE(), int line_ = __builtin_LINE()
 
+/* Code of the simulator inside kernels: its own loads and stores are none of theirs. */
+#define SIMT_UNTRACED __attribute__((no_sanitize("thread", "undefined")))
+
 #define __device__
 #define __host__
 #define __constant__

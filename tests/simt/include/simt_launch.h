@@ -28,9 +28,9 @@ job *new_job(const char *name, const void *function, const config &c, size_t par
              void (*call)(const void *));
 void submit(job *j, cudaStream_t stream);
 
-#define SIMT_RAW __attribute__((no_sanitize("thread", "undefined")))
-template <class Pack> SIMT_RAW void call_pack(const void *p) {
-  std::apply([](auto f, const auto &...x) SIMT_RAW { f(x...); }, *static_cast<const Pack *>(p));
+template <class Pack> SIMT_UNTRACED void call_pack(const void *p) {
+  std::apply([](auto f, const auto &...x) SIMT_UNTRACED { f(x...); },
+             *static_cast<const Pack *>(p));
 }
 template <class Pack, class... A>
 inline void enqueue(const config &c, const char *name, const void *function, A &&...a) {

@@ -8,7 +8,7 @@ namespace simt {
 enum shuffle_mode { SHUFFLE_INDEX, SHUFFLE_UP, SHUFFLE_DOWN, SHUFFLE_XOR };
 struct shuffle {
   uint64_t value[4], result[4];
-  int mode, arg, width;
+  int mode, arg, width, bytes;
 };
 void do_shuffle(thread *warp, unsigned mask);
 struct ballot {
@@ -24,10 +24,14 @@ struct match {
 void do_match(thread *warp, unsigned mask);
 
 template <class T>
-inline T shuffled(shuffle_mode mode, unsigned mask, T v, int arg, int width, const char *name,
-                  const char *file, int line) {
+SIMT_UNTRACED inline T shuffled(shuffle_mode mode, unsigned mask, T v, int arg, int width,
+                                const char *name, const char *file, int line) {
   static_assert(std::is_trivially_copyable<T>::value && sizeof(T) <= 32, "type of a shuffle");
-  shuffle s = {{0, 0, 0, 0}, {0, 0, 0, 0}, mode, arg, width};
+  shuffle s;
+  s.mode = mode;
+  s.arg = arg;
+  s.width = width;
+  s.bytes = sizeof v;
   memcpy((void *)s.value, &v, sizeof v);
   meet(do_shuffle, name, mask, &s, file, line);
   memcpy((void *)&v, s.result, sizeof v);
@@ -58,7 +62,7 @@ template <class T> inline T __shfl_down_sync(unsigned m, T v, unsigned d, int wi
 template <class T> inline T __shfl_xor_sync(unsigned m, T v, int x, int width = 32, SIMT_AT) {
   return simt::shuffled(simt::SHUFFLE_XOR, m, v, x, width, "__shfl_xor_sync", file_, line_);
 }
-inline unsigned __ballot_sync(unsigned m, int p, SIMT_AT) {
+SIMT_UNTRACED inline unsigned __ballot_sync(unsigned m, int p, SIMT_AT) {
   simt::ballot b = {p != 0, 0};
   simt::meet(simt::do_ballot, "vote", m, &b, file_, line_);
   return b.result;
@@ -67,13 +71,14 @@ inline int __any_sync(unsigned m, int p, SIMT_AT) { return __ballot_sync(m, p, f
 inline int __all_sync(unsigned m, int p, SIMT_AT) {
   return __ballot_sync(m, !p, file_, line_) == 0;
 }
-template <class T> inline unsigned __match_any_sync(unsigned m, T v, SIMT_AT) {
+template <class T> SIMT_UNTRACED inline unsigned __match_any_sync(unsigned m, T v, SIMT_AT) {
   simt::match q = {0, 0, 0};
   memcpy(&q.value, &v, sizeof v);
   simt::meet(simt::do_match, "__match_any_sync", m, &q, file_, line_);
   return q.result;
 }
-template <class T> inline unsigned __match_all_sync(unsigned m, T v, int *pred, SIMT_AT) {
+template <class T>
+SIMT_UNTRACED inline unsigned __match_all_sync(unsigned m, T v, int *pred, SIMT_AT) {
   simt::match q = {0, 0, 1};
   memcpy(&q.value, &v, sizeof v);
   simt::meet(simt::do_match, "__match_all_sync", m, &q, file_, line_);
