@@ -116,14 +116,44 @@ static lrl_status dependencies(struct lrl_sweep *s, int64_t k) {
   return LRL_OK;
 }
 
+/* Whether an axis sets this key of the stage. */
+static bool sets(const struct lrl_sweep *s, const struct lrl_sweep_stage *stage,
+                 const struct lrl_sweep_axis *a, const char *key) {
+  bool found = lrl_sweep_takes_seed(a, stage) && strcmp(key, "train.seed") == 0;
+  for (int64_t c = 0; c < a->n; c++)
+    for (int64_t i = 0; i < a->choice[c].settings.n; i++) {
+      const char *own = lrl_sweep_key_of(s, stage, a->choice[c].settings.at[i].key);
+      found = found || (own != NULL && strcmp(own, key) == 0);
+    }
+  return found;
+}
+
+/* Two axes over one key: the results of one would bear the names of the other. */
+static lrl_status check_keys(const struct lrl_sweep *s, const struct lrl_sweep_stage *stage,
+                             int64_t axis) {
+  const struct lrl_sweep_axis *a = &s->axis[axis];
+  for (int64_t c = 0; c < a->n; c++)
+    for (int64_t i = 0; i < a->choice[c].settings.n; i++) {
+      const struct lrl_sweep_setting *t = &a->choice[c].settings.at[i];
+      const char *key = lrl_sweep_key_of(s, stage, t->key);
+      for (int64_t b = 0; b < s->n_axes && key != NULL; b++)
+        if (b != axis && sets(s, stage, &s->axis[b], key))
+          return LRL_FAIL(LRL_ERR_ARG, "%s: sweep.%s and sweep.%s both set %s", t->where, a->name,
+                          s->axis[b].name, t->key);
+    }
+  return LRL_OK;
+}
+
 /* An axis that nothing depends on, or a choice that sets a key of no stage, is a slip of the pen.
  */
 static lrl_status check_axes(const struct lrl_sweep *s) {
   for (int64_t a = 0; a < s->n_axes; a++) {
     const struct lrl_sweep_axis *axis = &s->axis[a];
     bool used = false;
-    for (int64_t k = 0; k < s->n_stages; k++)
+    for (int64_t k = 0; k < s->n_stages; k++) {
       used = used || (s->stage[k].axes >> a & 1) != 0;
+      LRL_TRY(check_keys(s, &s->stage[k], a));
+    }
     if (!used)
       return LRL_FAIL(LRL_ERR_ARG,
                       "%s: nothing depends on sweep.%s: name a key (STAGE.KEY where there are "

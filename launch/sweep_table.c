@@ -86,7 +86,8 @@ static void cell_text(const struct cell *c, char *out, size_t size) {
     snprintf(out, size, "%.4g +- %.2g", c->mean, c->std);
 }
 
-/* One line: the header for row < 0. width[c]: of the columns; NULL: only measure into `most`. */
+/* One line, the header for row < 0, in columns as wide as most[]; without `to` it only widens them.
+ */
 static void line(const struct lrl_sweep *s, int64_t row, size_t *most, FILE *to) {
   size_t c = 0;
   char text[160];
