@@ -32,11 +32,18 @@ enum lrl_plan_op {
 };
 const char *lrl_plan_op_name(enum lrl_plan_op op);
 
+/* What this rank sends to the others (kernels/collectives.h), as rings do. */
+struct lrl_plan_traffic {
+  double sums, gathers; /* bytes: gradients that are summed up; parameters that are gathered */
+};
+
 /* State of a context of the plan backend. The machine may be set, the counts cleared at any time.
  */
 struct lrl_plan {
   struct lrl_plan_machine machine;
   struct lrl_plan_count all, op[LRL_PLAN_N];
+  int ranks;
+  struct lrl_plan_traffic traffic;
 };
 /* NULL: the context is of another backend. */
 struct lrl_plan *lrl_plan_of(const struct lrl_ctx *ctx);

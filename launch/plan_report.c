@@ -37,8 +37,7 @@ static void memory(const struct lrl_plan_request *q, const struct lrl_plan_repor
               {"activations", b->activations},
               {"cache and responses", b->cache},
               {"scratch of ops", b->scratch},
-              {"messages", b->comm},
-              {"cuBLASLt, and 1 GiB assumed for the driver", LRL_PLAN_BLAS + LRL_PLAN_CONTEXT}};
+              {"cuBLASLt; 1 GiB assumed for driver and NCCL", LRL_PLAN_BLAS + LRL_PLAN_CONTEXT}};
   printf("\nmemory of a rank                                   GiB\n");
   for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
     if (rows[i].bytes > 0)
@@ -85,8 +84,7 @@ static void work(const struct lrl_plan_report *r, bool all_ops) {
 /* Bytes that travel are counted per rank for a ring over all of them; a hierarchy of rings sends
  * (g - 1) / g of the whole between the g GPUs of a host and 1 / g of it, over each one's network
  * card, between n hosts. */
-static double messages(const struct lrl_plan_request *q, int64_t zero_stage,
-                       const struct lrl_plan_report *r) {
+static double messages(const struct lrl_plan_request *q, const struct lrl_plan_report *r) {
   const double ranks = (double)q->options->ranks;
   const double g = fmin(ranks, (double)q->options->per_host), hosts = ceil(ranks / g);
   const double sent = r->traffic.sums + r->traffic.gathers;
@@ -95,9 +93,8 @@ static double messages(const struct lrl_plan_request *q, int64_t zero_stage,
   const double whole = sent * ranks / (ranks - 1);
   const double inside = whole * (g - 1) / g / (q->gpu->link_gb_s * 1e9);
   const double outside = whole / g * (hosts - 1) / hosts / (q->options->network * 1e9);
-  printf("\nmessages       a rank sends %.2f GB of gradients and %.2f GB of %s in a step\n",
-         r->traffic.sums / 1e9, r->traffic.gathers / 1e9,
-         zero_stage > 0 ? "parameters" : "their sums");
+  printf("\nmessages       a rank sends %.2f GB of gradients and %.2f GB of parameters in a step\n",
+         r->traffic.sums / 1e9, r->traffic.gathers / 1e9);
   printf("               at least %.3f s over %s of %.0f GB/s", inside, q->gpu->link,
          q->gpu->link_gb_s);
   if (hosts > 1)
@@ -118,7 +115,7 @@ void lrl_plan_print(const struct lrl_planner *p, const struct lrl_plan_request *
   printf("%s", o->batch);
   memory(q, r);
   work(r, q->options->ops);
-  const double talk = messages(q, zero_stage, r), compute = r->work.all.seconds;
+  const double talk = messages(q, r), compute = r->work.all.seconds;
   printf("\na step takes at least %.3f s", fmax(talk, compute));
   if (talk > 0)
     printf(" when work and messages overlap, %.3f s when they do not", talk + compute);

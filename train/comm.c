@@ -134,10 +134,6 @@ lrl_status lrl_comm_create_planned(int size, struct lrl_comm **out) {
   return LRL_OK;
 }
 
-struct lrl_comm_traffic lrl_comm_traffic(const struct lrl_comm *c) {
-  return c == NULL ? (struct lrl_comm_traffic){0} : c->traffic;
-}
-
 /* Whether there is nobody to speak to. */
 static bool alone(const struct lrl_comm *c) { return lrl_comm_size(c) == 1 || c->planned; }
 

@@ -25,13 +25,8 @@ struct lrl_comm_options {
 lrl_status lrl_comm_create(struct lrl_comm **out);
 lrl_status lrl_comm_create_with(const struct lrl_comm_options *options, struct lrl_comm **out);
 /* For plans (train/plan_run.h): rank 0 of `size` ranks that do not exist. Collectives return at
- * once and change nothing; lrl_comm_traffic is what train/shard.h would have made this rank send.
- */
+ * once and change nothing. */
 lrl_status lrl_comm_create_planned(int size, struct lrl_comm **out);
-struct lrl_comm_traffic {
-  double sums, gathers; /* bytes: gradients that are summed up; what is gathered afterwards */
-};
-struct lrl_comm_traffic lrl_comm_traffic(const struct lrl_comm *c);
 /* After the last use, on all ranks; NULL is fine. After a failure of this rank alone the others
  * never arrive here: use lrl_comm_abort. */
 void lrl_comm_destroy(struct lrl_comm *c);

@@ -23,9 +23,8 @@ struct lrl_comm {
   bool shared; /* all ranks run on one host and can map each other's memory */
   int *pids;   /* [size] process ids of the ranks when shared, else NULL */
   double *scratch;
-  bool planned;                    /* stands for ranks that do not exist: nothing is sent */
-  struct lrl_comm_traffic traffic; /* planned: what would have been */
-  struct lrl_wait device_wait;     /* the wait for the device under way (train/shard_device.c) */
+  bool planned;                /* stands for ranks that do not exist: nothing is sent */
+  struct lrl_wait device_wait; /* the wait for the device under way (train/shard_device.c) */
   /* Asked in every pause, when set: whether the devices' collectives still work. */
   lrl_status (*poll)(void *user);
   void *poll_user;

@@ -9,6 +9,7 @@
 struct ppo_plan {
   struct lrl_ppo_trainer t; /* first: the trainer's callbacks get no more */
   const struct lrl_plan_setting *s;
+  struct lrl_comm *made;
   const struct lrl_plan_ppo *networks;
   struct lrl_tokenizer_info info;
   struct lrl_batch ptx;   /* a micro-batch of answers */
@@ -189,8 +190,7 @@ static lrl_status iteration(struct ppo_plan *p, struct lrl_plan_report *out) {
 
 static lrl_status build(struct ppo_plan *p) {
   struct lrl_ppo_trainer *t = &p->t;
-  if (p->s->ranks > 1)
-    LRL_TRY(lrl_comm_create_planned(p->s->ranks, &t->comm));
+  LRL_TRY(lrl_plan_comm(p->s, t->cfg->nccl, &t->comm, &p->made));
   lrl_ppo_objectives(t);
   LRL_TRY(lrl_plan_vocabulary(p->networks->model, p->networks->tokenizer, &p->info));
   LRL_TRY(lrl_ctx_init(&t->ctx, p->s->device, (int)t->cfg->threads));
@@ -217,14 +217,10 @@ static void measure(struct lrl_ppo_trainer *t, struct lrl_plan_bytes *b) {
     b->activations += m->reward->steps.peak;
     b->scratch += m->reward->ctx.scratch.peak;
   }
-  struct lrl_plan_bytes actor = {0};
-  /* Both optimizers took of one arena; what is no state and no gradient is staging. */
-  lrl_plan_state_bytes(&t->actor, 0, &actor);
+  lrl_plan_optimizer_bytes(&t->actor, b);
   if (m->critic.present)
-    lrl_plan_state_bytes(&t->value, 0, &actor);
-  b->gradients = actor.gradients;
-  b->optimizer = actor.optimizer;
-  b->comm = t->state.peak - b->gradients - b->optimizer;
+    lrl_plan_optimizer_bytes(&t->value, b);
+  b->gradients = t->state.peak - b->optimizer;
 }
 
 static void tear_down(struct ppo_plan *p) {
@@ -237,7 +233,7 @@ static void tear_down(struct ppo_plan *p) {
   lrl_arena_free(&t->memory);
   if (t->ctx.backend != NULL)
     lrl_ctx_free(&t->ctx);
-  lrl_comm_destroy(t->comm);
+  lrl_comm_destroy(p->made);
   lrl_plan_batch_free(&p->ptx);
   lrl_plan_batch_free(&p->chats);
   free(p->ids);
@@ -258,7 +254,8 @@ lrl_status lrl_plan_ppo(const struct lrl_ppo_config *cfg, const struct lrl_plan_
     status = iteration(p, out);
   if (status == LRL_OK) {
     lrl_plan_count_params(&p->t.models.policy.model.params, out);
-    out->traffic = lrl_comm_traffic(p->t.comm);
+    if (lrl_plan_of(&p->t.ctx) != NULL)
+      out->traffic = lrl_plan_of(&p->t.ctx)->traffic;
     measure(&p->t, &out->bytes);
   }
   tear_down(p);

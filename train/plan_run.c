@@ -35,25 +35,26 @@ static size_t rounded(int64_t n, size_t size) {
   return ((size_t)n * size + LRL_ALIGN - 1) / LRL_ALIGN * LRL_ALIGN;
 }
 
-void lrl_plan_state_bytes(const struct lrl_optimizer *o, size_t total, struct lrl_plan_bytes *out) {
+void lrl_plan_optimizer_bytes(const struct lrl_optimizer *o, struct lrl_plan_bytes *out) {
   const struct lrl_shard *s = &o->shard;
-  size_t state = 0, gradients = 0;
   for (int i = 0; i < s->n; i++) {
     int64_t lo, hi;
-    const bool master = lrl_shard_unit(s, i)->dtype != LRL_F32;
+    const size_t arrays = lrl_shard_unit(s, i)->dtype == LRL_F32 ? 2 : 3; /* moments, master */
     lrl_optimizer_range(o, s->unit_at[i], lrl_comm_rank(o->comm), &lo, &hi);
-    state += (master ? 3 : 2) * rounded(hi - lo, sizeof(float));
-    gradients += lrl_comm_size(o->comm) == 1 ? rounded(lrl_shard_unit(s, i)->n, sizeof(float))
-                 : s->stage == 2             ? rounded(hi - lo, sizeof(float))
-                                             : 0;
+    out->optimizer += arrays * rounded(hi - lo, sizeof(float));
   }
-  if (lrl_comm_size(o->comm) > 1) {
-    int64_t at[LRL_MAX_UNITS];
-    gradients += rounded(lrl_shard_layout(s, at), sizeof(float));
-  }
-  out->optimizer += state;
-  out->gradients += gradients;
-  out->comm += total - state - gradients;
+}
+
+lrl_status lrl_plan_comm(const struct lrl_plan_setting *s, bool nccl, struct lrl_comm **comm,
+                         struct lrl_comm **made) {
+  *made = NULL;
+  if (s->comm == NULL && s->ranks > 1 && !nccl)
+    return LRL_FAIL(LRL_ERR_ARG, "sums over ranks through the host (train.nccl=false) are not "
+                                 "planned");
+  if (s->comm == NULL && s->ranks > 1)
+    LRL_TRY(lrl_comm_create_planned(s->ranks, made));
+  *comm = s->comm != NULL ? s->comm : *made;
+  return LRL_OK;
 }
 
 static void add_count(struct lrl_plan_count *to, const struct lrl_plan_count *from, int64_t n) {
@@ -127,7 +128,8 @@ static lrl_status step(struct lrl_trainer *t, const struct lrl_plan_setting *s,
   }
   LRL_TRY_GOTO(micro_batch(t, &b, true));
   LRL_TRY_GOTO(lrl_optimizer_step(&t->optimizer, 1e-5, &stats));
-  out->traffic = lrl_comm_traffic(t->comm);
+  if (p != NULL)
+    out->traffic = p->traffic;
   if (t->optimizer.shard.stage == 2 && s->n_micro > 2) /* which sums after each micro-batch */
     out->traffic.sums *= (double)s->n_micro / 2;
   lrl_plan_take(p, 1, &out->work);
@@ -140,6 +142,7 @@ lrl_status lrl_plan_training(const struct lrl_trainer_kind *kind,
                              const struct lrl_trainer_options *o, const void *cfg,
                              const struct lrl_plan_setting *s, struct lrl_plan_report *out) {
   struct lrl_trainer *t = calloc(1, sizeof *t);
+  struct lrl_comm *made = NULL;
   lrl_status status = LRL_OK;
   *out = (struct lrl_plan_report){0};
   if (t == NULL)
@@ -147,15 +150,15 @@ lrl_status lrl_plan_training(const struct lrl_trainer_kind *kind,
   t->kind = kind;
   t->o = o;
   t->cfg = cfg;
-  if (s->ranks > 1)
-    LRL_TRY_GOTO(lrl_comm_create_planned(s->ranks, &t->comm));
+  LRL_TRY_GOTO(lrl_plan_comm(s, o->nccl, &t->comm, &made));
   LRL_TRY_GOTO(build(t, s));
   lrl_plan_count_params(&t->model.params, out);
   LRL_TRY_GOTO(step(t, s, out));
   out->bytes.weights = t->model.weights.peak;
   out->bytes.activations = t->steps.peak;
   out->bytes.scratch = t->ctx.scratch.peak;
-  lrl_plan_state_bytes(&t->optimizer, t->state.peak, &out->bytes);
+  lrl_plan_optimizer_bytes(&t->optimizer, &out->bytes);
+  out->bytes.gradients = t->state.peak - out->bytes.optimizer;
 done:
   lrl_optimizer_destroy(&t->optimizer);
   lrl_vlm_free(&t->model);
@@ -163,7 +166,7 @@ done:
   lrl_arena_free(&t->state);
   if (t->ctx.backend != NULL)
     lrl_ctx_free(&t->ctx);
-  lrl_comm_destroy(t->comm);
+  lrl_comm_destroy(made);
   free(t);
   return status;
 }

@@ -21,18 +21,16 @@ struct lrl_plan_bytes {
   size_t weights, gradients, optimizer, activations;
   size_t cache;   /* of generation: keys and values, responses */
   size_t scratch; /* of ops */
-  size_t comm;    /* staging of messages */
 };
 static inline size_t lrl_plan_bytes_sum(const struct lrl_plan_bytes *b) {
-  return b->weights + b->gradients + b->optimizer + b->activations + b->cache + b->scratch +
-         b->comm;
+  return b->weights + b->gradients + b->optimizer + b->activations + b->cache + b->scratch;
 }
 
 struct lrl_plan_report {
   int64_t n_params, n_trained; /* parameters, without the padding of units */
   struct lrl_plan_bytes bytes;
   struct lrl_plan work;            /* of a step; on the plan backend */
-  struct lrl_comm_traffic traffic; /* of a step */
+  struct lrl_plan_traffic traffic; /* of a step */
   /* Parts of the work, in order; PPO has several. */
   int n_phases;
   struct {
@@ -41,12 +39,13 @@ struct lrl_plan_report {
   } phase[8];
 };
 
-/* ranks: ranks that do not exist but on the plan backend, see lrl_comm_create_planned. n_micro:
- * micro-batches of this rank in a step, all alike. device: "plan", or for tests another. Errors:
- * those of building and training; the vocabulary is not known. */
+/* device: "plan", or for tests another. comm: ranks that exist; NULL: rank 0 of `ranks` that do
+ * not, see lrl_comm_create_planned. n_micro: micro-batches of this rank in a step, all alike.
+ * Errors: those of building and training; the vocabulary is not known; train.nccl is false. */
 struct lrl_plan_setting {
   const char *device;
   struct lrl_plan_machine machine;
+  struct lrl_comm *comm;
   int ranks;
   int64_t n_micro;
   struct lrl_plan_batch batch;
@@ -73,8 +72,11 @@ lrl_status lrl_plan_ppo(const struct lrl_ppo_config *cfg, const struct lrl_plan_
 lrl_status lrl_plan_batch_make(const struct lrl_plan_batch *shape, const struct lrl_vit_config *vit,
                                int64_t pairs_step, struct lrl_batch *out);
 void lrl_plan_batch_free(struct lrl_batch *b);
-/* What an optimizer and its shard took of their arena, into gradients, optimizer and comm. */
-void lrl_plan_state_bytes(const struct lrl_optimizer *o, size_t total, struct lrl_plan_bytes *out);
+/* The communicator of a setting: its own, or a planned one for the caller to destroy, *made. */
+lrl_status lrl_plan_comm(const struct lrl_plan_setting *s, bool nccl, struct lrl_comm **comm,
+                         struct lrl_comm **made);
+/* Adds what an optimizer took of its arena to `optimizer`; the rest are gradients. */
+void lrl_plan_optimizer_bytes(const struct lrl_optimizer *o, struct lrl_plan_bytes *out);
 /* The network's vocabulary without a tokenizer: LRL_ERR_ARG when model.vocab_size and the
  * tokenizer's file are missing. */
 lrl_status lrl_plan_vocabulary(const struct lrl_model_options *model, const char *tokenizer,

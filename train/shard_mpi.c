@@ -65,8 +65,6 @@ lrl_status lrl_shard_mpi_init(struct lrl_shard *s, struct lrl_arena *arena) {
   if (status == LRL_OK)
     status = alloc(s, arena);
   LRL_TRY(lrl_comm_agree(s->comm, status));
-  if (s->comm->planned)
-    return LRL_OK;
   LRL_MPI(MPI_Comm_dup(s->comm->mpi, &s->mpi->comm));
   return LRL_OK;
 }
@@ -86,11 +84,6 @@ static int64_t present(const struct lrl_shard *s, int place, int r, int64_t at, 
   lrl_shard_range(s, s->unit_at[place], r, &lo, &hi);
   *from = lo + at;
   return hi - lo - at < 0 ? 0 : hi - lo - at < n ? hi - lo - at : n;
-}
-
-/* What this rank sends when each gives every other one its slice of a place. */
-static double volume(const struct lrl_shard *s, int place, int64_t width) {
-  return (double)(lrl_comm_size(s->comm) - 1) * (double)(lrl_shard_chunk(s, place) * width);
 }
 
 static lrl_status post(struct lrl_shard *s) {
@@ -136,8 +129,6 @@ static void store(struct lrl_shard *s, const struct bucket *b) {
 
 lrl_status lrl_shard_mpi_advance(struct lrl_shard *s) {
   struct lrl_shard_mpi *m = s->mpi;
-  for (; s->comm->planned && m->place < s->ready; m->place++)
-    s->comm->traffic.sums += volume(s, m->place, sizeof(float));
   for (;;) {
     int done = 1;
     while (m->finished < m->posted && done) {
@@ -179,10 +170,6 @@ static lrl_status finish_oldest(struct lrl_shard *s, char *data, int64_t width) 
 lrl_status lrl_shard_mpi_gather(struct lrl_shard *s, int place, void *data, int64_t width) {
   struct lrl_shard_mpi *m = s->mpi;
   const int64_t all = lrl_shard_chunk(s, place);
-  if (s->comm->planned) {
-    s->comm->traffic.gathers += volume(s, place, width);
-    return LRL_OK;
-  }
   for (int64_t at = 0; at < all; at += m->piece) {
     if (m->posted - m->finished == RING)
       LRL_TRY(finish_oldest(s, data, width));
