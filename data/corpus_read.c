@@ -1,6 +1,7 @@
 /* A corpus from whatever a user names: preference files, mixtures, or one packed corpus. */
 #include "data/bytes.h"
 #include "data/corpus_columns.h"
+#include "data/video_decode.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -72,22 +73,34 @@ static lrl_status check_images(const struct lrl_corpus *c, const char *path,
   char want[64];
   snprintf(want, sizeof want, LRL_CORPUS_TILE_SETTING, (int)ops->tile, (int)ops->merged_side);
   bool same = strstr(lrl_col_text(c, LRL_COL_settings), want) != NULL;
+  /* Videos are opened once each: their tiles do not depend on what else is in the chat. */
+  bool *seen = calloc((size_t)lrl_corpus_n_images(c), sizeof *seen);
+  lrl_status status = LRL_OK;
+  if (seen == NULL)
+    return LRL_FAIL(LRL_ERR_MEMORY, "no memory to check %s", path);
   for (int64_t i = 0; same && i < lrl_corpus_n_pairs(c); i++) {
     struct lrl_corpus_pair p;
     lrl_corpus_get(c, i, &p);
     for (int64_t k = 0; same && k < p.n_spans; k++) {
+      const struct lrl_corpus_span *s = &p.spans[k];
       struct lrl_corpus_image image;
       struct lrl_image_grid g;
-      lrl_corpus_get_image(c, p.spans[k].image, &image);
-      LRL_TRY(ops->grid(ops->user, image.bytes, image.n_bytes, p.spans[k].n_in_chat, &g));
-      same = g.rows == p.spans[k].rows && g.cols == p.spans[k].cols;
+      lrl_corpus_get_image(c, s->image, &image);
+      if (seen[s->image])
+        continue;
+      LRL_TRY_GOTO(ops->grid(ops->user, image.bytes, image.n_bytes, s->n_in_chat, &g));
+      same = g.rows == s->rows && g.cols == s->cols;
+      seen[s->image] = lrl_video_container(image.bytes, image.n_bytes) != NULL;
     }
   }
-  return same ? LRL_OK
-              : LRL_FAIL(LRL_ERR_ARG,
-                         "%s was packed for other image settings (tile, patch, hd_num or "
-                         "transform) than this run's; pack it again with this run's",
-                         path);
+  if (!same)
+    status = LRL_FAIL(LRL_ERR_ARG,
+                      "%s was packed for other image settings (tile, patch, hd_num, transform or "
+                      "frames of videos) than this run's; pack it again with this run's",
+                      path);
+done:
+  free(seen);
+  return status;
 }
 
 /* Pairs can serve as answers, not the other way round. */

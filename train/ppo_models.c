@@ -218,8 +218,9 @@ static void see_with(struct lrl_ppo_models *m) {
     return;
   struct lrl_image_ops_options b;
   lrl_judge_image_options(m->reward, &(struct lrl_judge_options){0}, &b);
-  m->reward_same_tiles =
-      a.tile == b.tile && a.patch == b.patch && a.hd_num == b.hd_num && a.mode == b.mode;
+  m->reward_same_tiles = a.tile == b.tile && a.patch == b.patch && a.hd_num == b.hd_num &&
+                         a.mode == b.mode && a.video_frames == b.video_frames &&
+                         a.video_fps == b.video_fps;
   m->reward_vision = lrl_vlm_share_vision(&m->reward->model, &p->model);
 }
 
