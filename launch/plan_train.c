@@ -32,9 +32,13 @@ static lrl_status usual(const struct lrl_plan_request *q, const struct lrl_train
   if (a->tiles > 0 && o->model.vision == 0)
     return LRL_FAIL(LRL_ERR_ARG, "--tiles %lld: the network has no vision tower (model.vision)",
                     (long long)a->tiles);
-  if (o->model.vision != 0 && !o->data.withhold_images)
-    lrl_plan_grid(a->tiles >= 0 ? a->tiles : o->data.hd_num, b);
-  const int64_t image = b->rows > 0 ? lrl_vlm_image_tokens(&vit, b->rows, b->cols) : 0;
+  int64_t tiles = a->tiles >= 0 ? a->tiles : o->data.hd_num, image = 0;
+  if (o->model.vision == 0 || o->data.withhold_images)
+    tiles = 0;
+  do { /* an image that data.max_length would cut is planned smaller */
+    lrl_plan_grid(tiles, b);
+    image = b->rows > 0 ? lrl_vlm_image_tokens(&vit, b->rows, b->cols) : 0;
+  } while (a->tiles < 0 && image >= o->data.max_length && tiles-- > 0);
   b->prompt = a->prompt > 0 ? a->prompt : at_least(o->data.max_length / 2, image);
   b->answer = a->answer > 0 ? a->answer : at_least(o->data.max_length - b->prompt, 1);
   return LRL_OK;
