@@ -14,10 +14,23 @@
 extern "C" {
 #endif
 
+/* How `laurel bench` measures what a device does by itself. */
+struct lrl_stopwatch {
+  /* Between the two the ops of the context count, in seconds of the device, without the host's
+   * waiting. cold: its cache is emptied first. The scratch arena must be empty. */
+  lrl_status (*start)(struct lrl_ctx *ctx, bool cold);
+  lrl_status (*stop)(struct lrl_ctx *ctx, double *seconds);
+  /* Raises *read and *update to the bytes/s of reading as many bytes, and of reading and writing
+   * them in place, if these are more. */
+  lrl_status (*memory_rates)(struct lrl_ctx *ctx, size_t bytes, double *read, double *update);
+};
+
 struct lrl_backend {
   const char *name;
   /* Memory that the device reaches; NULL: it reaches all memory, and arenas come from mmap. */
   const struct lrl_arena_source *memory;
+  /* NULL: an op's time is that of the host's clock. */
+  const struct lrl_stopwatch *stopwatch;
   /* Per-context state (the cpu backend's packed weights); NULL where a backend has none. */
   lrl_status (*create)(struct lrl_ctx *ctx);
   void (*destroy)(struct lrl_ctx *ctx);

@@ -153,7 +153,7 @@ static lrl_status run(void *state) {
   struct generate_bench *b = state;
   LRL_TRY(setup(b));
   for (int i = 0; i < 3; i++)
-    LRL_TRY(lrl_bench_probe_memory(&b->peaks, b->ctx.n_threads, &b->steps, (size_t)512 << 20));
+    LRL_TRY(lrl_bench_probe_memory(&b->peaks, &b->ctx, &b->steps, (size_t)512 << 20));
   printf("measured read bandwidth %.1f GB/s, %d threads, %s\n", b->peaks.read / 1e9,
          b->ctx.n_threads, b->cfg.dtype == 0 ? "f32" : "bf16");
   printf("%5s %12s %12s %12s %10s %10s %9s %10s\n", "batch", "prefill t/s", "decode t/s", "median",

@@ -11,12 +11,14 @@ struct ops_config {
   char only[LRL_OPTION_TEXT];
   double seconds;
   int64_t threads, shrink;
-  int device;
+  int device, sizes;
 };
 #define AT(f) offsetof(struct ops_config, f)
 static const struct lrl_option options[] = {
     LRL_ROW_TEXT("only", AT(only), "", "rows whose name has this in it; empty: all"),
     LRL_ROW_ENUM("device", AT(device), "cpu", LRL_DEVICES, "what computes"),
+    LRL_ROW_ENUM("sizes", AT(sizes), "auto", "auto|small|7b",
+                 "of the rows: small ones, or those of a 7B model; auto: 7b on a GPU"),
     LRL_ROW_NUM("seconds", AT(seconds), "0.15", 0, 3600, "to spend on a row; at least 3 calls"),
     LRL_ROW_INT("threads", AT(threads), "0", 0, 1024, "", "0: as many as the machine has"),
     LRL_ROW_INT("shrink", AT(shrink), "1", 1, 65536, "", "divides the first size of every row"),
@@ -28,21 +30,27 @@ struct ops_bench {
   struct lrl_ctx ctx;
   struct lrl_arena memory;
   struct lrl_bench_peaks peaks;
+  bool big;    /* sizes of a 7B model */
   int n_below; /* rows below their threshold */
   struct lrl_bench_op op;
 };
 
 bool lrl_bench_more(struct lrl_bench_op *op) {
-  const double now = omp_get_wtime();
+  double seconds = 0.0;
+  if (op->status == LRL_OK && op->n >= -1)
+    op->status = lrl_bench_stop(&op->watch, &seconds);
+  if (op->status != LRL_OK)
+    return false;
   if (op->n >= 0) {
-    op->seconds[op->n] = now - op->started;
-    op->total += now - op->started;
+    op->seconds[op->n] = seconds;
+    op->total += seconds;
   }
   op->n++;
   if (op->n == LRL_BENCH_RUNS || (op->n >= 3 && op->total >= op->budget))
     return false;
-  op->started = omp_get_wtime();
-  return true;
+  /* What memory bounds starts with nothing in the cache, where a device can empty it. */
+  op->status = lrl_bench_start(&op->watch, op->unit != LRL_BENCH_FLOPS);
+  return op->status == LRL_OK;
 }
 
 static void print(struct ops_bench *b, const struct lrl_bench_row *row) {
@@ -70,6 +78,11 @@ static void print(struct ops_bench *b, const struct lrl_bench_row *row) {
   fflush(stdout);
 }
 
+static lrl_status probe_flops(struct ops_bench *b, lrl_dtype dtype) {
+  const int64_t size = 8192 / b->cfg.shrink; /* of a device's product */
+  return lrl_bench_probe_flops(&b->peaks, dtype, &b->ctx, &b->memory, size < 64 ? 64 : size);
+}
+
 static lrl_status measure(struct ops_bench *b, const struct lrl_bench_row *row, lrl_dtype dtype) {
   const uint64_t version = b->op.version + 1;
   b->op = (struct lrl_bench_op){.ctx = &b->ctx,
@@ -78,6 +91,8 @@ static lrl_status measure(struct ops_bench *b, const struct lrl_bench_row *row, 
                                 .a = row->a > b->cfg.shrink ? row->a / b->cfg.shrink : 1,
                                 .b = row->b,
                                 .c = row->c,
+                                .width = b->big ? 4096 : 512,
+                                .watch = {.ctx = &b->ctx},
                                 .budget = b->cfg.seconds,
                                 .spread = ((int64_t)160 << 20) / b->cfg.shrink,
                                 .version = version,
@@ -85,8 +100,9 @@ static lrl_status measure(struct ops_bench *b, const struct lrl_bench_row *row, 
   lrl_status s = row->run(&b->op);
   lrl_arena_reset(&b->memory, 0);
   LRL_TRY(s);
+  LRL_TRY(b->op.status);
   if (b->op.unit == LRL_BENCH_FLOPS)
-    lrl_bench_probe_flops(&b->peaks, dtype, b->ctx.n_threads);
+    LRL_TRY(probe_flops(b, dtype));
   print(b, row);
   return LRL_OK;
 }
@@ -95,27 +111,33 @@ static lrl_status run(void *state) {
   struct ops_bench *b = state;
   LRL_TRY(lrl_ctx_init(&b->ctx, lrl_device_name(b->cfg.device), (int)b->cfg.threads));
   LRL_TRY(lrl_arena_init(&b->memory, "operands", (size_t)64 << 30));
+  b->big = b->cfg.sizes == 2 || (b->cfg.sizes == 0 && strcmp(b->ctx.backend->name, "cuda") == 0);
   for (int i = 0; i < 5; i++) {
-    lrl_bench_probe_flops(&b->peaks, LRL_F32, b->ctx.n_threads);
-    lrl_bench_probe_flops(&b->peaks, LRL_BF16, b->ctx.n_threads);
+    LRL_TRY(probe_flops(b, LRL_F32));
+    LRL_TRY(probe_flops(b, LRL_BF16));
     if (i < 2)
-      LRL_TRY(lrl_bench_probe_memory(&b->peaks, b->ctx.n_threads, &b->memory,
+      LRL_TRY(lrl_bench_probe_memory(&b->peaks, &b->ctx, &b->memory,
                                      ((size_t)512 << 20) / (size_t)b->cfg.shrink));
   }
-  printf(
-      "%d threads, %s; measured peaks: f32 %.1f and bf16 %.1f GFLOP/s (%s), memory read %.1f and "
-      "updated in place %.1f GB/s\n",
-      b->ctx.n_threads, lrl_cpu_isa(), b->peaks.flops[0] / 1e9, b->peaks.flops[1] / 1e9,
-      lrl_cpu_has_bf16() ? "in hardware" : "bf16 emulated in f32", b->peaks.read / 1e9,
-      b->peaks.update / 1e9);
+  if (b->ctx.backend->stopwatch != NULL)
+    printf("device %s, its own clock, caches emptied; ", b->ctx.backend->name);
+  else
+    printf("%d threads, %s, bf16 %s; ", b->ctx.n_threads, lrl_cpu_isa(),
+           lrl_cpu_has_bf16() ? "in hardware" : "emulated in f32");
+  printf("measured peaks: f32 %.1f and bf16 %.1f GFLOP/s, memory read %.1f and updated in place "
+         "%.1f GB/s\n",
+         b->peaks.flops[0] / 1e9, b->peaks.flops[1] / 1e9, b->peaks.read / 1e9,
+         b->peaks.update / 1e9);
   printf("%-30s %-21s %-4s %9s %9s %13s %7s  %s\n", "op", "sizes", "type", "best ms", "median",
          "rate", "of peak", "threshold");
   const char *only = b->cfg.only;
-  for (int i = 0; i < lrl_bench_n_rows; i++) {
-    const struct lrl_bench_row *row = &lrl_bench_rows[i];
+  const struct lrl_bench_row *rows = b->big ? lrl_bench_7b_rows : lrl_bench_rows;
+  for (int i = 0; i < (b->big ? lrl_bench_n_7b_rows : lrl_bench_n_rows); i++) {
+    const struct lrl_bench_row *row = &rows[i];
     if (strstr(row->op, only) == NULL && strstr(row->what, only) == NULL)
       continue;
-    LRL_TRY(measure(b, row, LRL_F32));
+    if (!row->bf16_only)
+      LRL_TRY(measure(b, row, LRL_F32));
     if (!row->f32_only)
       LRL_TRY(measure(b, row, LRL_BF16));
   }

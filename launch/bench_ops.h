@@ -13,6 +13,7 @@ struct lrl_bench_op {
   struct lrl_arena *memory; /* of the operands */
   lrl_dtype dtype;
   int64_t a, b, c;  /* sizes, as the row has them */
+  int64_t width;    /* of all heads of attention */
   double budget;    /* seconds */
   int64_t spread;   /* bytes to go through where operands shall come from memory */
   uint64_t version; /* of a weight; another one for every measurement */
@@ -23,18 +24,21 @@ struct lrl_bench_op {
   double work;
 
   int n; /* calls measured; starts at -2: the first call warms up */
-  double started, total, seconds[LRL_BENCH_RUNS];
+  struct lrl_bench_watch watch;
+  lrl_status status; /* of measuring */
+  double total, seconds[LRL_BENCH_RUNS];
 };
 
 struct lrl_bench_row {
   const char *op, *what; /* name in kernels/ops.h; which of its uses */
   lrl_status (*run)(struct lrl_bench_op *op);
   int64_t a, b, c;
-  int want[2];   /* per cent of the peak to reach (docs/bench.md), f32 and bf16; 0: no threshold */
-  bool f32_only; /* has no dtype */
+  int want[2];    /* per cent of the peak to reach (docs/bench.md), f32 and bf16; 0: no threshold */
+  bool f32_only;  /* has no dtype */
+  bool bf16_only; /* f32 is not what this size is computed in */
 };
-extern const struct lrl_bench_row lrl_bench_rows[];
-extern const int lrl_bench_n_rows;
+extern const struct lrl_bench_row lrl_bench_rows[], lrl_bench_7b_rows[];
+extern const int lrl_bench_n_rows, lrl_bench_n_7b_rows;
 
 /* Ends the last call's time and begins the next one's; false when there is to be none. */
 bool lrl_bench_more(struct lrl_bench_op *op);

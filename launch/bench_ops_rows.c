@@ -125,14 +125,15 @@ CASE(gemm_decode) {
   return LRL_OK;
 }
 
-/* ---- attention: a sequences, b tokens each, 512 / c heads of c ---- */
+/* ---- attention: a sequences, b tokens each, width / c heads of c ---- */
 
 struct heads {
   const struct lrl_layout *layout;
   int64_t n, n_heads, d, width;
 };
 static struct heads heads(struct lrl_bench_op *o) {
-  return (struct heads){layout(o, o->a, o->b), o->a * o->b * 512, 512 / o->c, o->c, 512};
+  return (struct heads){layout(o, o->a, o->b), o->a * o->b * o->width, o->width / o->c, o->c,
+                        o->width};
 }
 CASE(attention_forward) {
   const struct heads h = heads(o);
@@ -153,15 +154,15 @@ CASE(attention_backward) {
         IN(h.n), h.width, h.width, h.width, h.width, lse, OUT(h.n), OUT(h.n), OUT(h.n));
 }
 CASE(attention_decode) { /* each token has b cached ones */
-  const int64_t pages = o->b / LRL_KV_PAGE, n_heads = 512 / o->c;
+  const int64_t pages = o->b / LRL_KV_PAGE, n_heads = o->width / o->c;
   const int64_t size = o->a * pages * n_heads * lrl_kv_head_size(o->c);
   int32_t *start = indices(o, o->a + 1, INT32_MAX, pages), *used = indices(o, o->a * pages, 1, 0);
   for (int64_t i = 0; used != NULL && i < o->a * pages; i++)
     used[i] = LRL_KV_PAGE;
   READS;
   CALLS(attention_decode, o->a, n_heads, n_heads, o->c, o->a * pages, o->dtype, 0.1f, start,
-        indices(o, o->a * pages, o->a * pages, 1), used, IN(o->a * 512), IN(size), IN(size),
-        OUT(o->a * 512));
+        indices(o, o->a * pages, o->a * pages, 1), used, IN(o->a * o->width), IN(size), IN(size),
+        OUT(o->a * o->width));
 }
 CASE(kv_write) {
   const int64_t pages = (o->a + LRL_KV_PAGE - 1) / LRL_KV_PAGE, n_heads = o->b / o->c;
@@ -441,10 +442,12 @@ CASE(cast_from_f32) {
 }
 
 #define WANT_ROW(op, what, run, a, b, c, want_f32, want_bf16)                                      \
-  { op, what, run, a, b, c, {want_f32, want_bf16}, false }
+  { op, what, run, a, b, c, {want_f32, want_bf16}, false, false }
 #define ROW(op, what, run, a, b, c) WANT_ROW(op, what, run, a, b, c, 0, 0)
 #define F32_ROW(op, what, run, a, b, c)                                                            \
-  { op, what, run, a, b, c, {0, 0}, true }
+  { op, what, run, a, b, c, {0, 0}, true, false }
+#define BF16_ROW(op, what, run, a, b, c, want)                                                     \
+  { op, what, run, a, b, c, {0, want}, false, true }
 
 /* Thresholds are those of docs/bench.md. */
 const struct lrl_bench_row lrl_bench_rows[] = {
@@ -516,3 +519,46 @@ const struct lrl_bench_row lrl_bench_rows[] = {
     ROW("cast", "", cast_from_f32, 1 << 25, 0, 0),
 };
 const int lrl_bench_n_rows = sizeof lrl_bench_rows / sizeof lrl_bench_rows[0];
+
+/* A layer of a 7B model at 16384 tokens, its vocabulary in chunks of 2048 and its share of the
+ * optimizer over eight GPUs; the vision tower's widths. Thresholds are those of docs/bench.md. */
+const struct lrl_bench_row lrl_bench_7b_rows[] = {
+    BF16_ROW("gemm", "qkv", gemm_forward, 16384, 4096, 6144, 0),
+    BF16_ROW("gemm", "ffn up", gemm_forward, 16384, 4096, 14336, 0),
+    BF16_ROW("gemm", "ffn up, bwd-data", gemm_bwd_data, 16384, 4096, 14336, 0),
+    BF16_ROW("gemm", "ffn up, bwd-weight", gemm_bwd_weight, 16384, 4096, 14336, 0),
+    BF16_ROW("gemm", "decode", gemm_decode, 1, 4096, 14336, 0),
+    BF16_ROW("attention_fwd", "", attention_forward, 4, 4096, 128, 45),
+    BF16_ROW("attention_bwd", "", attention_backward, 4, 4096, 128, 0),
+    BF16_ROW("attention_fwd", "", attention_forward, 4, 4096, 64, 0),
+    BF16_ROW("attention_bwd", "", attention_backward, 4, 4096, 64, 0),
+    BF16_ROW("attention_decode", "", attention_decode, 64, 2048, 128, 0),
+    BF16_ROW("kv_write", "", kv_write, 16384, 4096, 128, 0),
+    WANT_ROW("rms_norm_fwd", "+ residual", rms_norm_forward, 16384, 4096, 0, 80, 80),
+    WANT_ROW("rms_norm_bwd", "", rms_norm_backward, 16384, 4096, 0, 65, 65),
+    WANT_ROW("layer_norm_fwd", "", layer_norm_forward, 16384, 1024, 0, 80, 80),
+    WANT_ROW("layer_norm_bwd", "", layer_norm_backward, 16384, 1024, 0, 65, 65),
+    WANT_ROW("rope_qkv_fwd", "", rope_forward, 16384, 4096, 128, 80, 80),
+    WANT_ROW("rope_qkv_bwd", "", rope_backward, 16384, 4096, 128, 80, 80),
+    WANT_ROW("swiglu_fwd", "", swiglu_forward, 16384, 14336, 0, 80, 80),
+    WANT_ROW("swiglu_bwd", "", swiglu_backward, 16384, 14336, 0, 80, 80),
+    ROW("gelu_fwd", "quick", gelu_quick_forward, 16384, 4096, 0),
+    WANT_ROW("embedding_fwd", "", embedding_forward, 16384, 4096, 92544, 80, 80),
+    ROW("embedding_bwd", "", embedding_backward, 16384, 4096, 92544),
+    WANT_ROW("add", "", add, 16384, 4096, 0, 80, 80),
+    ROW("colsum", "", colsum, 16384, 4096, 0),
+    ROW("head_fwd", "", head_forward, 16384, 4096, 0),
+    ROW("head_bwd", "", head_backward, 16384, 4096, 0),
+    BF16_ROW("linear_cross_entropy", "", linear_cross_entropy, 4096, 4096, 92544, 0),
+    WANT_ROW("cross_entropy", "", cross_entropy, 2048, 92544, 0, 80, 80),
+    F32_ROW("logprob_fwd", "", logprob_forward, 2048, 92544, 0),
+    WANT_ROW("logprob_bwd", "", logprob_backward, 2048, 92544, 0, 80, 80),
+    F32_ROW("sample", "top_p 0.9", sample, 256, 92544, 0),
+    F32_ROW("ppo_policy", "", ppo_policy, 64, 4096, 0),
+    F32_ROW("ppo_value", "", ppo_value, 64, 4096, 0),
+    F32_ROW("gae", "", gae, 64, 4096, 0),
+    WANT_ROW("adamw", "", adamw, 1 << 28, 0, 0, 80, 80),
+    F32_ROW("sumsq", "", sumsq, 1 << 28, 0, 0),
+    ROW("cast", "", cast_from_f32, 1 << 28, 0, 0),
+};
+const int lrl_bench_n_7b_rows = sizeof lrl_bench_7b_rows / sizeof lrl_bench_7b_rows[0];

@@ -45,8 +45,57 @@ int lrl_bench_by_value(const void *a, const void *b) {
 
 static void raise(double *to, double x) { *to = x > *to ? x : *to; }
 
-void lrl_bench_probe_flops(struct lrl_bench_peaks *p, lrl_dtype t, int n_threads) {
-  raise(&p->flops[t == LRL_BF16], lrl_cpu_peak(t == LRL_BF16, n_threads));
+lrl_status lrl_bench_start(struct lrl_bench_watch *w, bool cold) {
+  const struct lrl_stopwatch *device = w->ctx->backend->stopwatch;
+  w->started = omp_get_wtime();
+  return device != NULL ? device->start(w->ctx, cold) : LRL_OK;
+}
+lrl_status lrl_bench_stop(struct lrl_bench_watch *w, double *seconds) {
+  const struct lrl_stopwatch *device = w->ctx->backend->stopwatch;
+  *seconds = omp_get_wtime() - w->started;
+  return device != NULL ? device->stop(w->ctx, seconds) : LRL_OK;
+}
+
+static lrl_status product_rate(struct lrl_ctx *ctx, struct lrl_arena *arena, lrl_dtype t, int64_t n,
+                               double *rate) {
+  const size_t mark = lrl_arena_mark(arena), bytes = (size_t)(n * n * lrl_dtype_bytes(t));
+  void *a = lrl_arena_alloc(arena, bytes), *b = lrl_arena_alloc(arena, bytes),
+       *c = lrl_arena_alloc(arena, bytes);
+  if (a == NULL || b == NULL || c == NULL)
+    return LRL_ERR_MEMORY;
+  lrl_zero(ctx, a, bytes); /* zeros cost least power: nothing else can be faster */
+  lrl_zero(ctx, b, bytes);
+  const struct lrl_gemm_args g = {.m = n,
+                                  .n = n,
+                                  .k = n,
+                                  .trans_b = true,
+                                  .dtype = t,
+                                  .c_dtype = t,
+                                  .a = a,
+                                  .b = b,
+                                  .ld_a = n,
+                                  .ld_b = n,
+                                  .ld_c = n,
+                                  .c = c};
+  struct lrl_bench_watch watch = {.ctx = ctx};
+  for (int run = -1; run < 3; run++) { /* the first one makes the plan */
+    double seconds;
+    LRL_TRY(lrl_bench_start(&watch, false));
+    LRL_TRY(lrl_gemm(ctx, &g));
+    LRL_TRY(lrl_bench_stop(&watch, &seconds));
+    if (run >= 0)
+      raise(rate, 2.0 * (double)n * (double)n * (double)n / seconds);
+  }
+  lrl_arena_reset(arena, mark);
+  return LRL_OK;
+}
+lrl_status lrl_bench_probe_flops(struct lrl_bench_peaks *p, lrl_dtype t, struct lrl_ctx *ctx,
+                                 struct lrl_arena *arena, int64_t size) {
+  double *rate = &p->flops[t == LRL_BF16];
+  if (ctx->backend->stopwatch != NULL)
+    return product_rate(ctx, arena, t, size, rate);
+  raise(rate, lrl_cpu_peak(t == LRL_BF16, ctx->n_threads));
+  return LRL_OK;
 }
 
 enum { LINE = 8 }; /* words of a cache line */
@@ -69,8 +118,11 @@ static void update_all(line *x, int64_t n, int n_threads) {
     x[i] += 1;
 }
 
-lrl_status lrl_bench_probe_memory(struct lrl_bench_peaks *p, int n_threads, struct lrl_arena *arena,
-                                  size_t bytes) {
+lrl_status lrl_bench_probe_memory(struct lrl_bench_peaks *p, struct lrl_ctx *ctx,
+                                  struct lrl_arena *arena, size_t bytes) {
+  if (ctx->backend->stopwatch != NULL)
+    return ctx->backend->stopwatch->memory_rates(ctx, bytes, &p->read, &p->update);
+  const int n_threads = ctx->n_threads;
   const size_t mark = lrl_arena_mark(arena);
   const int64_t n = (int64_t)(bytes / sizeof(line));
   line *x = lrl_arena_alloc(arena, bytes);

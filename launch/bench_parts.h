@@ -31,14 +31,27 @@ lrl_status lrl_bench_options(const struct lrl_option_table *table, void *out, in
                              char **argv);
 int lrl_bench_by_value(const void *a, const void *b); /* doubles, for qsort */
 
+/* Seconds of what the context computes between the two: the device's own, without the host's
+ * waiting, from an empty cache where `cold`; elsewhere those of the clock on the wall, caches as
+ * they are. */
+struct lrl_bench_watch {
+  struct lrl_ctx *ctx;
+  double started;
+};
+lrl_status lrl_bench_start(struct lrl_bench_watch *w, bool cold);
+lrl_status lrl_bench_stop(struct lrl_bench_watch *w, double *seconds);
+
 /* What the machine can do: the best that any probe of this run saw. Probe between measurements, so
  * that what slows them slows the yardstick too. */
 struct lrl_bench_peaks {
-  double flops[2];     /* flop/s, f32 and bf16 (lrl_cpu_peak) */
+  double flops[2]; /* flop/s, f32 and bf16: of multiply-adds (lrl_cpu_peak); of a device, of a large
+                    * product */
   double read, update; /* bytes/s of reading memory; of reading and writing it in place */
 };
-void lrl_bench_probe_flops(struct lrl_bench_peaks *p, lrl_dtype t, int n_threads);
+/* Operands of a device's product come from the arena: `size` rows and columns. */
+lrl_status lrl_bench_probe_flops(struct lrl_bench_peaks *p, lrl_dtype t, struct lrl_ctx *ctx,
+                                 struct lrl_arena *arena, int64_t size);
 /* Streams through as many bytes of the arena; far more than the caches hold is 512 MiB. */
-lrl_status lrl_bench_probe_memory(struct lrl_bench_peaks *p, int n_threads, struct lrl_arena *arena,
-                                  size_t bytes);
+lrl_status lrl_bench_probe_memory(struct lrl_bench_peaks *p, struct lrl_ctx *ctx,
+                                  struct lrl_arena *arena, size_t bytes);
 #endif

@@ -104,7 +104,8 @@ static lrl_status setup(struct bench *b) {
 /* One step; seconds of forward + loss, backward and update in t[0..3). */
 static lrl_status one_step(struct bench *b, double *loss, double t[3]) {
   struct lrl_tape tape;
-  double t0 = omp_get_wtime();
+  struct lrl_bench_watch watch = {.ctx = &b->ctx};
+  LRL_TRY(lrl_bench_start(&watch, false));
   lrl_tape_init(&tape, &b->ctx, &b->steps, true);
   lrl_optimizer_attach(&b->optimizer, &tape, true);
   tape.recompute = b->cfg.recompute;
@@ -117,17 +118,17 @@ static lrl_status one_step(struct bench *b, double *loss, double t[3]) {
     lrl_nn_linear_cross_entropy(&tape, x,
                                 lrl_tensor_param(&tape, &b->params.units[b->output_unit], 0),
                                 b->target, weight, loss);
-  double t1 = omp_get_wtime();
   LRL_TRY(tape.status);
+  LRL_TRY(lrl_bench_stop(&watch, &t[0]));
+  LRL_TRY(lrl_bench_start(&watch, false));
   LRL_TRY(lrl_backward(&tape));
-  double t2 = omp_get_wtime();
+  LRL_TRY(lrl_bench_stop(&watch, &t[1]));
   struct lrl_optimizer_stats stats;
+  LRL_TRY(lrl_bench_start(&watch, false));
   LRL_TRY(lrl_optimizer_step(&b->optimizer, 1e-4, &stats));
+  LRL_TRY(lrl_bench_stop(&watch, &t[2]));
   if (stats.skipped)
     return LRL_FAIL(LRL_ERR_NUMERIC, "the gradient is not finite");
-  t[0] = t1 - t0;
-  t[1] = t2 - t1;
-  t[2] = omp_get_wtime() - t2;
   lrl_arena_reset(&b->steps, 0);
   return LRL_OK;
 }
@@ -171,9 +172,13 @@ static lrl_status run(void *state) {
     return LRL_FAIL(LRL_ERR_MEMORY, "no memory for %lld timings", (long long)b->cfg.steps);
   double part[3] = {0}, best_part[3] = {0}, best = 1e30, spent = 0;
   int64_t n = 0;
+  const lrl_dtype dtype = b->cfg.dtype == 0 ? LRL_F32 : LRL_BF16;
   lrl_status s = one_step(b, &first, part);
   while (s == LRL_OK && n < b->cfg.steps && (n < 2 || spent < b->cfg.seconds)) {
-    lrl_bench_probe_flops(&b->peaks, b->cfg.dtype == 0 ? LRL_F32 : LRL_BF16, b->ctx.n_threads);
+    s = lrl_bench_probe_flops(&b->peaks, dtype, &b->ctx, &b->steps,
+                              b->cfg.hidden < 512 ? 128 : 8192);
+    if (s != LRL_OK)
+      break;
     s = one_step(b, &loss, part);
     seconds[n] = part[0] + part[1] + part[2];
     spent += seconds[n];

@@ -5,6 +5,7 @@
 
 lrl_status cuda_blas_create(cuda_state *s);
 void cuda_blas_destroy(cuda_state *s);
+extern const struct lrl_stopwatch cuda_stopwatch;
 
 lrl_status cuda_status(cudaError_t e, const char *call) {
   if (e == cudaSuccess)
@@ -212,6 +213,7 @@ static const struct lrl_backend *table() {
   static struct lrl_backend t;
   t.name = LRL_CUDA_NAME;
   t.memory = &memory;
+  t.stopwatch = &cuda_stopwatch;
   t.create = create;
   t.destroy = destroy;
   t.sync = sync;

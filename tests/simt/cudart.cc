@@ -115,6 +115,7 @@ cudaError_t cudaDeviceGetAttribute(int *v, enum cudaDeviceAttr a, int) {
       {cudaDevAttrMaxSharedMemoryPerBlock, DEFAULT_SHARED},
       {cudaDevAttrWarpSize, 32},
       {cudaDevAttrMultiProcessorCount, 4},
+      {cudaDevAttrL2CacheSize, 1 << 16},
       {cudaDevAttrComputeCapabilityMajor, 9},
       {cudaDevAttrComputeCapabilityMinor, 0},
       {cudaDevAttrMaxSharedMemoryPerMultiprocessor, 228 * 1024},

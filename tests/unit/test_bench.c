@@ -79,6 +79,39 @@ static void test_step_and_prefix(void **state) {
   }
 }
 
+/* The same on the simulated device, whose clock is counted, not measured: that it works, at the
+ * widths of a 7B model too. */
+static void test_device(void **state) {
+  static const char *const parts[] = {
+      "ops device=sim seconds=0 shrink=65536 sizes=7b only=norm",
+      "ops device=sim seconds=0 shrink=65536 sizes=7b only=logprob",
+      "ops device=sim seconds=0 shrink=65536 only=adamw",
+      "step device=sim dtype=bf16 sequences=2 length=16 steps=2 layers=2 hidden=32 ffn=48 heads=2 "
+      "kv_heads=1 vocab=97"};
+  (void)state;
+  for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+    int status;
+    char *text = run(parts[i], &status), *rest = text;
+    int rows = 0;
+    if (strstr(text, "no liblaurel_sim.so") != NULL)
+      skip(); /* sanitizer builds have none */
+    if (status != 0)
+      print_error("laurel bench %s: %s\n", parts[i], text);
+    assert_int_equal(status, 0);
+    for (char *row; (row = strsep(&rest, "\n")) != NULL;) {
+      const char *type = strstr(row, " f32 "), *step = strstr(row, "best ");
+      double best;
+      type = type != NULL                    ? type + 5
+             : strstr(row, " bf16 ") != NULL ? strstr(row, " bf16 ") + 6
+             : step == row                   ? row + 5
+                                             : NULL;
+      rows += type != NULL && sscanf(type, "%lf", &best) == 1 && best > 0;
+    }
+    assert_true(rows >= 1);
+    free(text);
+  }
+}
+
 static void test_refused(void **state) {
   static const char *const wrong[] = {"opps", "ops only=nothing", "ops second=1", "step hidden=33",
                                       "prefix turns=0"};
@@ -96,6 +129,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_ops),
       cmocka_unit_test(test_step_and_prefix),
+      cmocka_unit_test(test_device),
       cmocka_unit_test(test_refused),
   };
   return cmocka_run_group_tests_name("bench", tests, NULL, NULL);
