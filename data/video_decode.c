@@ -1,4 +1,5 @@
 #include "data/video_impl.h"
+#include "data/video_plugin.h"
 
 #include <stdlib.h>
 
@@ -26,12 +27,12 @@ struct lrl_video {
   struct lrl_video_picture picture;
 };
 
-const char *lrl_video_library(void) {
+static const char *library(void) {
   static const char name[] = "FFmpeg's libavformat " AV_STRINGIFY(LIBAVFORMAT_VERSION);
   return name;
 }
 
-void lrl_video_close(struct lrl_video *v) {
+static void close_video(struct lrl_video *v) {
   if (v == NULL)
     return;
   lrl_video_source_close(&v->source);
@@ -42,7 +43,7 @@ void lrl_video_close(struct lrl_video *v) {
   free(v);
 }
 
-void lrl_video_get_info(const struct lrl_video *v, struct lrl_video_info *out) { *out = v->info; }
+static void get_info(const struct lrl_video *v, struct lrl_video_info *out) { *out = v->info; }
 
 static AVStream *stream_of(const struct lrl_video *v) {
   return v->source.format->streams[v->source.stream];
@@ -234,8 +235,9 @@ static lrl_status pass(struct lrl_video *v, struct reading *r) {
   return LRL_OK;
 }
 
-lrl_status lrl_video_read(struct lrl_video *v, const int64_t *frames, int64_t n,
-                          lrl_status (*fn)(void *user, const struct lrl_image *frame), void *user) {
+static lrl_status read_frames(struct lrl_video *v, const int64_t *frames, int64_t n,
+                              lrl_status (*fn)(void *user, const struct lrl_image *frame),
+                              void *user) {
   struct reading r = {.frames = frames, .n = n, .skip = v->timed, .fn = fn, .user = user};
   LRL_TRY(pass(v, &r));
   if (r.k < n && r.skip) { /* its key frames did not stand alone */
@@ -271,8 +273,8 @@ static lrl_status open_video(struct lrl_video *v) {
              : LRL_FAIL(LRL_ERR_FORMAT, "the video has no frame that can be shown");
 }
 
-lrl_status lrl_video_open(const void *bytes, size_t n_bytes, int64_t max_pixels,
-                          struct lrl_video **out) {
+static lrl_status open_file(const void *bytes, size_t n_bytes, int64_t max_pixels,
+                            struct lrl_video **out) {
   *out = NULL;
   struct lrl_video *v = calloc(1, sizeof *v);
   if (v == NULL)
@@ -282,9 +284,13 @@ lrl_status lrl_video_open(const void *bytes, size_t n_bytes, int64_t max_pixels,
   v->max_pixels = max_pixels;
   const lrl_status status = open_video(v);
   if (status != LRL_OK) {
-    lrl_video_close(v);
+    close_video(v);
     return status;
   }
   *out = v;
   return LRL_OK;
 }
+
+extern const struct lrl_video_decoder lrl_video_decoder;
+const struct lrl_video_decoder lrl_video_decoder = {LRL_VIDEO_ABI, library,  open_file,
+                                                    close_video,   get_info, read_frames};

@@ -1,5 +1,7 @@
 /* Backends in libraries of their own: a program linked with CUDA's would take half a second longer
  * to start, and not start at all where some of them are missing. */
+#include "kernels/plugin.h"
+
 #include "kernels/backend.h"
 
 #include <dlfcn.h>
@@ -8,9 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static void *open_library(const char *name, char *path, size_t size) {
+void *lrl_library_open(const char *folder, const char *name, char *path, size_t size) {
   char self[512] = "";
-  const char *folder = getenv("LAUREL_BACKENDS");
   const ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
   char *slash = n > 0 ? strrchr(self, '/') : NULL;
   if (slash != NULL)
@@ -21,6 +22,7 @@ static void *open_library(const char *name, char *path, size_t size) {
     if (access(path, R_OK) == 0)
       return dlopen(path, RTLD_NOW | RTLD_LOCAL);
   }
+  path[0] = '\0';
   return NULL;
 }
 
@@ -28,12 +30,11 @@ lrl_status lrl_backend_load(const char *name, const struct lrl_backend **out) {
   char path[640];
   if (strcmp(name, "cuda") == 0 && dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL) == NULL)
     return LRL_FAIL(LRL_ERR_LIB, "device 'cuda': there is no NVIDIA driver on this machine");
-  void *library = open_library(name, path, sizeof path);
+  void *library = lrl_library_open(getenv("LAUREL_BACKENDS"), name, path, sizeof path);
   if (library == NULL)
-    return access(path, R_OK) == 0
-               ? LRL_FAIL(LRL_ERR_LIB, "device '%s': %s", name, dlerror())
-               : LRL_FAIL(LRL_ERR_LIB, "device '%s': this build has no liblaurel_%s.so", name,
-                          name);
+    return path[0] != '\0' ? LRL_FAIL(LRL_ERR_LIB, "device '%s': %s", name, dlerror())
+                           : LRL_FAIL(LRL_ERR_LIB, "device '%s': this build has no liblaurel_%s.so",
+                                      name, name);
   lrl_backend_open_fn *open;
   void *symbol = dlsym(library, "lrl_backend_open");
   memcpy(&open, &symbol, sizeof open);
