@@ -44,6 +44,8 @@ lrl_status lrl_arena_init(struct lrl_arena *a, const char *name, size_t reserve_
 }
 
 void lrl_arena_free(struct lrl_arena *a) {
+  if (a->host != NULL)
+    munmap(a->host, a->reserved);
   if (a->source != NULL)
     a->source->release(a->reservation, a->reservation_bytes);
   else if (a->base != NULL)
@@ -116,6 +118,25 @@ void *lrl_arena_zeros(struct lrl_arena *a, size_t bytes) {
   if (p != NULL && !(a->source != NULL && a->source->counted))
     memset(p, 0, bytes);
   return p;
+}
+
+/* A twin of the whole arena, of which only the pages in use take memory. */
+static lrl_status map_host(struct lrl_arena *a) {
+  void *p = mmap(NULL, a->reserved, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (p == MAP_FAILED)
+    return LRL_FAIL(LRL_ERR_MEMORY, "cannot reserve %zu MiB of address space for records of %s: %s",
+                    a->reserved >> 20, a->name, strerror(errno));
+  madvise(p, a->reserved, MADV_NOHUGEPAGE);
+  a->host = p;
+  return LRL_OK;
+}
+
+void *lrl_arena_host(struct lrl_arena *a, size_t bytes) {
+  char *p = lrl_arena_alloc(a, bytes);
+  if (p == NULL || a->source == NULL || a->source->counted)
+    return p;
+  return a->host != NULL || map_host(a) == LRL_OK ? a->host + (p - a->base) : NULL;
 }
 
 void lrl_arena_release(struct lrl_arena *a, void *p, size_t bytes) {

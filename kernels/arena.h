@@ -27,6 +27,7 @@ struct lrl_arena {
   const struct lrl_arena_source *source; /* NULL: ordinary memory */
   void *reservation;                     /* of the source, reservation_bytes of it */
   size_t reservation_bytes;
+  char *host; /* addresses of lrl_arena_host, where they are not the arena's own */
   size_t reserved, committed, used, peak; /* bytes */
   const char *name;                       /* for messages; a literal */
 };
@@ -39,6 +40,10 @@ void lrl_arena_free(struct lrl_arena *a);
 void *lrl_arena_alloc(struct lrl_arena *a, size_t bytes);
 /* The same, filled with zeros unless the memory is only counted. */
 void *lrl_arena_zeros(struct lrl_arena *a, size_t bytes);
+/* The same for what only the host looks at (records of a tape). Marks and resets cover it, but on a
+ * device it has addresses of its own: ops that are still under way in memory that was given back
+ * cannot write over it, and pages do not go to and fro. */
+void *lrl_arena_host(struct lrl_arena *a, size_t bytes);
 /* Gives the whole pages within p[0 .. bytes), memory of the arena that nobody uses any more, back
  * to the system; what is in them is lost. */
 void lrl_arena_release(struct lrl_arena *a, void *p, size_t bytes);

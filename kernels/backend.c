@@ -43,6 +43,10 @@ lrl_status lrl_ctx_sync(struct lrl_ctx *ctx) {
   return ctx->backend->sync != NULL ? ctx->backend->sync(ctx) : LRL_OK;
 }
 
+lrl_status lrl_ctx_end(struct lrl_ctx *ctx) {
+  return --ctx->passes == 0 ? lrl_ctx_sync(ctx) : LRL_OK;
+}
+
 void lrl_ctx_free(struct lrl_ctx *ctx) {
   if (ctx->backend != NULL && ctx->backend->destroy != NULL)
     ctx->backend->destroy(ctx);

@@ -37,7 +37,7 @@ struct lrl_backend {
   /* lrl_zero and lrl_move below; NULL: the host does them. */
   void (*zero)(struct lrl_ctx *ctx, void *p, size_t bytes);
   void (*move)(struct lrl_ctx *ctx, void *to, const void *from, size_t bytes);
-  /* lrl_ctx_sync; NULL where ops are done when they return. */
+  /* lrl_ctx_sync; NULL where ops are always done when they return. */
   lrl_status (*sync)(struct lrl_ctx *ctx);
   /* NULL: sums over ranks go through the host. */
   const struct lrl_collectives *collectives;
@@ -52,6 +52,7 @@ struct lrl_ctx {
   struct lrl_arena scratch; /* an op's temporary memory; used is 0 between ops */
   struct lrl_arena packed;  /* re-laid weights, for the life of the context */
   int n_threads;
+  int passes;  /* see lrl_ctx_begin */
   void *state; /* backend-private */
 };
 
@@ -73,6 +74,12 @@ void lrl_zero(struct lrl_ctx *ctx, void *p, size_t bytes);
 void lrl_move(struct lrl_ctx *ctx, void *to, const void *from, size_t bytes);
 /* Returns when everything called before is done: ops, and collectives whose ticket was used. */
 lrl_status lrl_ctx_sync(struct lrl_ctx *ctx);
+/* Between begin and end a device's ops are only queued, and the host goes on: before it reads what
+ * they write, or writes what they read, it needs lrl_ctx_sync. Operands in memory of the host's are
+ * the exception: an op takes a copy of what it reads, and waits where it has to write there.
+ * Elsewhere every op is done when it returns. Pairs nest; the outermost end waits. */
+static inline void lrl_ctx_begin(struct lrl_ctx *ctx) { ctx->passes++; }
+lrl_status lrl_ctx_end(struct lrl_ctx *ctx);
 /* Instruction set the cpu backend chose on this machine: "avx512", "avx2" or "generic"; and whether
  * bf16 dot products run in hardware. For `laurel doctor`. */
 const char *lrl_cpu_isa(void);
@@ -83,7 +90,7 @@ bool lrl_cpu_has_bf16(void);
 lrl_status lrl_backend_load(const char *name, const struct lrl_backend **out);
 /* What such a library exports as lrl_backend_open: its table, NULL when `abi` is not its own. The
  * library takes lrl_fail_at, arenas and the like from the program. */
-#define LRL_BACKEND_ABI (1000 + (int)sizeof(struct lrl_backend))
+#define LRL_BACKEND_ABI (1000 + (int)sizeof(struct lrl_backend) + (int)sizeof(struct lrl_ctx))
 typedef const struct lrl_backend *lrl_backend_open_fn(int abi);
 
 extern const struct lrl_backend lrl_backend_ref;

@@ -275,12 +275,11 @@ static void layer_forward(struct lrl_tape *tape, void *user, struct lrl_tensor *
   out[1] = stream2;
 }
 
-void lrl_decoder_forward(struct lrl_tape *tape, struct lrl_decoder *d,
-                         const struct lrl_decoder_input *in, struct lrl_decoder_output *out) {
-  struct lrl_rope *rope = lrl_tape_alloc(tape, sizeof *rope);
-  struct layer_run *runs = lrl_tape_alloc(tape, (size_t)d->cfg.num_hidden_layers * sizeof *runs);
-  struct lrl_decoder_input *input = lrl_tape_alloc(tape, sizeof *input);
-  *out = (struct lrl_decoder_output){0};
+static void forward(struct lrl_tape *tape, struct lrl_decoder *d,
+                    const struct lrl_decoder_input *in, struct lrl_decoder_output *out) {
+  struct lrl_rope *rope = lrl_tape_host(tape, sizeof *rope);
+  struct layer_run *runs = lrl_tape_host(tape, (size_t)d->cfg.num_hidden_layers * sizeof *runs);
+  struct lrl_decoder_input *input = lrl_tape_host(tape, sizeof *input);
   if (tape->status != LRL_OK ||
       !lrl_tape_ok(tape, lrl_rope_tables(tape, &d->cfg.rope, in->layout, in->positions, rope)))
     return;
@@ -302,6 +301,14 @@ void lrl_decoder_forward(struct lrl_tape *tape, struct lrl_decoder *d,
   }
   out->branch = pair[0];
   out->stream = pair[1];
+}
+
+void lrl_decoder_forward(struct lrl_tape *tape, struct lrl_decoder *d,
+                         const struct lrl_decoder_input *in, struct lrl_decoder_output *out) {
+  *out = (struct lrl_decoder_output){0};
+  lrl_ctx_begin(tape->ctx);
+  forward(tape, d, in, out);
+  lrl_tape_ok(tape, lrl_ctx_end(tape->ctx));
 }
 
 struct lrl_tensor *lrl_decoder_final(struct lrl_tape *tape, struct lrl_decoder *d,

@@ -167,8 +167,12 @@ static lrl_status pack_prompts(struct gen *g, struct lrl_tape *tape, struct gen_
 static struct lrl_tensor *pass(struct gen *g, struct lrl_tape *tape,
                                const struct lrl_decoder_input *in, const int32_t *rows, int64_t n) {
   struct lrl_decoder_output out;
+  lrl_ctx_begin(tape->ctx);
   lrl_decoder_forward(tape, g->lm->decoder, in, &out);
-  return lrl_lm_logits(tape, g->lm, lrl_decoder_final(tape, g->lm->decoder, &out, rows, n));
+  struct lrl_tensor *logits =
+      lrl_lm_logits(tape, g->lm, lrl_decoder_final(tape, g->lm->decoder, &out, rows, n));
+  lrl_tape_ok(tape, lrl_ctx_end(tape->ctx));
+  return logits;
 }
 
 lrl_status gen_prefill(struct gen *g, struct gen_live *const *batch, int64_t n) {

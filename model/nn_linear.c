@@ -96,15 +96,14 @@ static lrl_status bias_bwd(struct lrl_tape *tape, const struct linears_saved *s,
   float *all = lrl_tape_alloc(tape, (size_t)y->cols * sizeof *all);
   if (all == NULL)
     return LRL_ERR_MEMORY;
-  memset(all, 0, (size_t)y->cols * sizeof *all);
+  lrl_zero(tape->ctx, all, (size_t)y->cols * sizeof *all);
   LRL_TRY(lrl_colsum(
       tape->ctx,
       &(struct lrl_colsum_args){
           .n_tokens = y->rows, .width = y->cols, .dtype = y->dtype, .x = y->grad, .out = all}));
-  for (int64_t i = 0; i < b->cols; i++)
-    db[i] += all[col + i];
   lrl_arena_reset(tape->arena, mark);
-  return LRL_OK;
+  return lrl_add(tape->ctx, &(struct lrl_add_args){
+                                .n = b->cols, .dtype = LRL_F32, .a = db, .b = all + col, .y = db});
 }
 
 static lrl_status linears_back(struct lrl_tape *tape, void *saved) {

@@ -85,7 +85,7 @@ static lrl_status logprob_back(struct lrl_tape *tape, void *saved) {
   if (tape->status != LRL_OK)
     return tape->status;
   if (zero != NULL)
-    memset(zero, 0, (size_t)rows * sizeof *zero);
+    lrl_zero(tape->ctx, zero, (size_t)rows * sizeof *zero);
   const float *d_logprobs = zero != NULL ? zero : s->logprobs->grad;
   const bool entropy = s->entropy != NULL && s->entropy->has_grad;
   for (int64_t row = 0; row < rows; row += chunk) {

@@ -41,10 +41,11 @@ lrl_status lrl_rope_tables(struct lrl_tape *tape, const struct lrl_rope_config *
                            struct lrl_rope *out) {
   int64_t n_seqs = layout->n_seqs, half = cfg->head_dim / 2;
   int32_t *row = lrl_tape_alloc(tape, (size_t)layout->n_tokens * sizeof *row);
-  int32_t *extent = lrl_tape_alloc(tape, (size_t)n_seqs * sizeof *extent);
-  int64_t *first_row = lrl_tape_alloc(tape, (size_t)n_seqs * sizeof *first_row);
+  int32_t *extent = lrl_tape_host(tape, (size_t)n_seqs * sizeof *extent);
+  int64_t *first_row = lrl_tape_host(tape, (size_t)n_seqs * sizeof *first_row);
   if (tape->status != LRL_OK)
     return tape->status;
+  LRL_TRY(lrl_ctx_sync(tape->ctx)); /* the host fills the tables */
   for (int64_t s = 0; s < n_seqs; s++)
     extent[s] = 0;
   for (int64_t s = 0; s < n_seqs; s++) {

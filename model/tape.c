@@ -20,9 +20,16 @@ void *lrl_tape_alloc(struct lrl_tape *tape, size_t bytes) {
   return p;
 }
 
+void *lrl_tape_host(struct lrl_tape *tape, size_t bytes) {
+  void *p = lrl_arena_host(tape->arena, bytes);
+  if (p == NULL)
+    lrl_tape_ok(tape, LRL_ERR_MEMORY);
+  return p;
+}
+
 static struct lrl_tensor *new_tensor(struct lrl_tape *tape, struct lrl_tensor value) {
   static struct lrl_tensor nothing; /* read-only in effect: every user checks tape->status first */
-  struct lrl_tensor *t = lrl_tape_alloc(tape, sizeof *t);
+  struct lrl_tensor *t = lrl_tape_host(tape, sizeof *t);
   if (t == NULL)
     return &nothing;
   *t = value;
@@ -65,7 +72,7 @@ void *lrl_tape_record(struct lrl_tape *tape, lrl_back *back, size_t bytes, struc
                       struct lrl_tensor *out1, struct lrl_tensor *out2) {
   if (!tape->record || tape->status != LRL_OK)
     return NULL;
-  struct lrl_node *n = lrl_tape_alloc(tape, sizeof *n + bytes);
+  struct lrl_node *n = lrl_tape_host(tape, sizeof *n + bytes);
   if (n == NULL)
     return NULL;
   memset(n, 0, sizeof *n + bytes);
@@ -108,7 +115,7 @@ static void *take_slot(struct lrl_tape *tape, size_t bytes) {
 }
 
 static void give_slot(struct lrl_tape *tape, size_t bytes, void *data) {
-  struct lrl_grad_slot *s = lrl_tape_alloc(tape, sizeof *s);
+  struct lrl_grad_slot *s = lrl_tape_host(tape, sizeof *s);
   if (s == NULL)
     return;
   *s = (struct lrl_grad_slot){.next = tape->free_slots, .bytes = bytes, .data = data};
@@ -182,6 +189,7 @@ static bool has_work(const struct lrl_node *n) {
 }
 
 lrl_status lrl_backward(struct lrl_tape *tape) {
+  lrl_ctx_begin(tape->ctx);
   for (struct lrl_node *n = tape->last; n != NULL && tape->status == LRL_OK; n = n->prev) {
     if (n->unit_done != NULL) {
       if (--n->unit_done->uses == 0)
@@ -199,6 +207,7 @@ lrl_status lrl_backward(struct lrl_tape *tape) {
     }
   }
   tape->last = NULL;
+  lrl_tape_ok(tape, lrl_ctx_end(tape->ctx));
   return tape->status;
 }
 

@@ -75,8 +75,11 @@ struct lrl_tensor *lrl_tensor_wrap(struct lrl_tape *tape, lrl_dtype dtype, int64
 /* A parameter of a unit as [dim[0], product of the rest] (1-D: [1, dim[0]]); needs a gradient iff
  * the unit is trainable and the tape records. */
 struct lrl_tensor *lrl_tensor_param(struct lrl_tape *tape, struct lrl_param_unit *unit, int index);
-/* Raw step memory; NULL on error (status set). */
+/* Step memory for operands of ops; NULL on error (status set). Ops that are queued may still use it
+ * (it was given back by an earlier op): the host writes there after lrl_ctx_sync only. */
 void *lrl_tape_alloc(struct lrl_tape *tape, size_t bytes);
+/* Step memory that only the host looks at. */
+void *lrl_tape_host(struct lrl_tape *tape, size_t bytes);
 
 /* Appends a record with `bytes` of zeroed payload; NULL when not recording or after an error.
  * out0..out2: activations produced, marked as needing gradients. */

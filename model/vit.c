@@ -133,8 +133,8 @@ static void layer_forward(struct lrl_tape *tape, void *user, struct lrl_tensor *
 
 /* n equal sequences. */
 static struct lrl_layout *square_layout(struct lrl_tape *tape, int64_t n, int64_t tokens) {
-  struct lrl_layout *l = lrl_tape_alloc(tape, sizeof *l);
-  int32_t *start = lrl_tape_alloc(tape, (size_t)n * 2 * sizeof *start);
+  struct lrl_layout *l = lrl_tape_host(tape, sizeof *l);
+  int32_t *start = lrl_tape_host(tape, (size_t)n * 2 * sizeof *start);
   if (tape->status != LRL_OK)
     return NULL;
   for (int64_t i = 0; i < n; i++) {
@@ -153,7 +153,7 @@ lrl_vit_forward(struct lrl_tape *tape, struct lrl_vit *v, const float *pixels, f
   const struct lrl_vit_config *c = &v->cfg;
   struct lrl_param_unit *embed = &v->params->units[v->embed_unit];
   struct lrl_layout *layout = square_layout(tape, n, lrl_vit_tokens(c));
-  struct layer_run *runs = lrl_tape_alloc(tape, (size_t)c->num_hidden_layers * sizeof *runs);
+  struct layer_run *runs = lrl_tape_host(tape, (size_t)c->num_hidden_layers * sizeof *runs);
   lrl_tape_unit_begin(tape, embed);
   struct lrl_tensor *x = lrl_nn_patch_embed(
       tape, pixels, d_pixels, n, 3, c->image_size, c->patch_size,
@@ -162,7 +162,7 @@ lrl_vit_forward(struct lrl_tape *tape, struct lrl_vit *v, const float *pixels, f
   x = lrl_nn_layer_norm(tape, x, lrl_tensor_param(tape, embed, EMBED_PRE_W),
                         lrl_tensor_param(tape, embed, EMBED_PRE_B), (float)c->layer_norm_eps);
   for (int64_t i = 0; i < c->num_hidden_layers && tape->status == LRL_OK; i++) {
-    if (on_layer != NULL)
+    if (on_layer != NULL && lrl_tape_ok(tape, lrl_ctx_sync(tape->ctx)))
       on_layer(user, i, x);
     runs[i] = (struct layer_run){.v = v, .layer = &v->layers[i], .layout = layout};
     lrl_block(tape, layer_forward, &runs[i], 1, &x, 1, &x);
@@ -174,7 +174,7 @@ struct lrl_tensor *lrl_vit_pooler(struct lrl_tape *tape, struct lrl_vit *v, stru
                                   int64_t n) {
   int64_t tokens = lrl_vit_tokens(&v->cfg);
   int32_t *rows = lrl_tape_alloc(tape, (size_t)n * sizeof *rows);
-  if (tape->status != LRL_OK)
+  if (!lrl_tape_ok(tape, lrl_ctx_sync(tape->ctx)))
     return x;
   for (int64_t i = 0; i < n; i++)
     rows[i] = (int32_t)(i * tokens);

@@ -90,8 +90,7 @@ static lrl_status update(struct lrl_optimizer *o, int unit, const struct lrl_par
                                        .step = o->step});
 }
 
-static lrl_status update_all(struct lrl_optimizer *o, double lr, double scale) {
-  o->step++;
+static lrl_status update_units(struct lrl_optimizer *o, double lr, double scale) {
   for (int i = o->shard.n - 1; i >= 0; i--) {
     const int unit = o->shard.unit_at[i];
     struct lrl_param_unit *u = &o->params->units[unit];
@@ -104,6 +103,13 @@ static lrl_status update_all(struct lrl_optimizer *o, double lr, double scale) {
     LRL_TRY(lrl_shard_updated(&o->shard, i));
   }
   return lrl_shard_gather(&o->shard);
+}
+
+static lrl_status update_all(struct lrl_optimizer *o, double lr, double scale) {
+  o->step++;
+  lrl_ctx_begin(o->ctx);
+  const lrl_status s = update_units(o, lr, scale), end = lrl_ctx_end(o->ctx);
+  return s != LRL_OK ? s : end;
 }
 
 lrl_status lrl_optimizer_step(struct lrl_optimizer *o, double lr,

@@ -92,6 +92,8 @@ static lrl_status any_work(struct lrl_shard *s, bool mine, bool *any) {
 static lrl_status note_complete(struct lrl_shard *s) {
   while (s->ready < s->n && s->complete[s->ready])
     s->ready++;
+  if (s->device == NULL)
+    LRL_TRY(lrl_ctx_sync(s->ctx)); /* the host sums */
   return advance(s);
 }
 
@@ -254,6 +256,7 @@ lrl_status lrl_shard_gather(struct lrl_shard *s) {
     return LRL_OK;
   if (s->device != NULL)
     return lrl_shard_device_gather(s);
+  LRL_TRY(lrl_ctx_sync(s->ctx)); /* the host copies */
   if (s->local != NULL)
     return lrl_shard_local_gather(s);
   for (int i = 0; i < s->n; i++) {
@@ -264,9 +267,10 @@ lrl_status lrl_shard_gather(struct lrl_shard *s) {
 }
 
 lrl_status lrl_shard_clear(struct lrl_shard *s) {
+  lrl_ctx_begin(s->ctx);
   for (int i = 0; i < s->n && s->stage < 2; i++) {
     struct lrl_param_unit *u = lrl_shard_unit(s, i);
     lrl_zero(s->ctx, u->grad, (size_t)u->n * sizeof *u->grad);
   }
-  return lrl_ctx_sync(s->ctx); /* the host may look at parameters and gradients between steps */
+  return lrl_ctx_end(s->ctx); /* waits for gathers, too */
 }

@@ -190,12 +190,13 @@ template <class T, class A> attention_args<T> make_args(cuda_op &op, const A *a)
   const int64_t n = a->layout->n_tokens, wq = a->n_heads * a->head_dim,
                 wk = a->n_kv_heads * a->head_dim;
   attention_args<T> g;
-  int32_t *seq_of = op.scratch<int32_t>(n);
-  for (int64_t s = 0; s < a->layout->n_seqs && seq_of != NULL; s++)
+  std::vector<int32_t> seq_of((size_t)n);
+  for (int64_t s = 0; s < a->layout->n_seqs; s++)
     for (int64_t i = 0; i < a->layout->length[s]; i++)
-      seq_of[a->layout->start[s] + i] = (int32_t)s;
+      seq_of[(size_t)(a->layout->start[s] + i)] = (int32_t)s;
+  const int32_t *on_device = op.upload(seq_of.data(), n);
   g.l = layout_on_device(op, a->layout);
-  g.seq_of = seq_of;
+  g.seq_of = on_device;
   g.n = n;
   g.n_heads = a->n_heads;
   g.n_kv = a->n_kv_heads;

@@ -92,18 +92,6 @@ static bool reachable(const void *p) {
   return known && (a.type == cudaMemoryTypeDevice || a.type == cudaMemoryTypeManaged);
 }
 
-void *cuda_op::stage(const void *p, size_t bytes, bool read, bool write) {
-  if (p == NULL || bytes == 0 || reachable(p))
-    return const_cast<void *>(p);
-  char *s = scratch<char>((int64_t)bytes);
-  if (s == NULL)
-    return NULL;
-  if (read)
-    memcpy(s, p, bytes);
-  if (write)
-    back_.push_back({const_cast<void *>(p), s, bytes});
-  return s;
-}
 /* Without a group nothing but an error can keep the stream from ending. */
 lrl_status cuda_wait(cuda_state *s, cudaStream_t stream) {
   if (s->group == NULL)
@@ -115,33 +103,110 @@ lrl_status cuda_wait(cuda_state *s, cudaStream_t stream) {
     LRL_TRY(cuda_group_pause(s, first));
   }
 }
+static lrl_status cuda_wait_event(cuda_state *s, cudaEvent_t event) {
+  if (s->group == NULL)
+    return cuda_status(cudaEventSynchronize(event), "waiting for the device");
+  for (bool first = true;; first = false) {
+    const cudaError_t e = cudaEventQuery(event);
+    if (e != cudaErrorNotReady)
+      return cuda_status(e, "waiting for the device");
+    LRL_TRY(cuda_group_pause(s, first));
+  }
+}
+
+/* ---- from the host to the device, in the order of the stream ---- */
+
+/* Pinned memory that copies are made from: a ring of parts, each taken again when the copies out of
+ * it are done. What is larger than a part goes from where it is, and the runtime takes a copy. */
+enum { PARTS = 4 };
+static const size_t PART = (size_t)64 << 10;
+struct cuda_staging {
+  char *ring;
+  size_t used; /* of the current part */
+  int part;
+  cudaEvent_t left[PARTS];
+};
+static lrl_status staging_create(cuda_state *s) {
+  cuda_staging *g = s->staging = static_cast<cuda_staging *>(calloc(1, sizeof *g));
+  if (g == NULL)
+    return LRL_FAIL(LRL_ERR_MEMORY, "no memory for a context");
+  LRL_CUDA(cudaMallocHost(reinterpret_cast<void **>(&g->ring), PARTS * PART));
+  for (int i = 0; i < PARTS; i++)
+    LRL_CUDA(cudaEventCreateWithFlags(&g->left[i], cudaEventDisableTiming));
+  return LRL_OK;
+}
+static void staging_destroy(cuda_state *s) {
+  cuda_staging *g = s->staging;
+  if (g == NULL)
+    return;
+  for (int i = 0; i < PARTS; i++)
+    if (g->left[i] != NULL)
+      cudaEventDestroy(g->left[i]);
+  cudaFreeHost(g->ring);
+  free(g);
+}
+static lrl_status next_part(cuda_state *s) {
+  cuda_staging *g = s->staging;
+  LRL_CUDA(cudaEventRecord(g->left[g->part], s->stream));
+  g->part = (g->part + 1) % PARTS;
+  g->used = 0;
+  return cuda_wait_event(s, g->left[g->part]);
+}
+static lrl_status copy_to_device(cuda_state *s, void *to, const void *from, size_t bytes) {
+  cuda_staging *g = s->staging;
+  if (bytes <= PART) {
+    if (g->used + bytes > PART)
+      LRL_TRY(next_part(s));
+    char *at = g->ring + (size_t)g->part * PART + g->used;
+    memcpy(at, from, bytes);
+    from = at;
+    g->used += (bytes + 15) / 16 * 16;
+  }
+  return cuda_status(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, s->stream),
+                     "copying to the device");
+}
+void *cuda_op::copy_in(const void *p, size_t bytes) {
+  char *s = scratch<char>((int64_t)bytes);
+  if (s != NULL && bytes > 0 && status_ == LRL_OK)
+    status_ = copy_to_device(state, s, p, bytes);
+  return s;
+}
+void *cuda_op::stage(const void *p, size_t bytes, bool read, bool write) {
+  if (p == NULL || bytes == 0 || reachable(p))
+    return const_cast<void *>(p);
+  void *s = read ? copy_in(p, bytes) : scratch<char>((int64_t)bytes);
+  if (s != NULL && write)
+    back_.push_back({const_cast<void *>(p), s, bytes});
+  return s;
+}
 lrl_status cuda_op::done() {
   lrl_status s = status_;
   if (s == LRL_OK)
     s = cuda_status(cudaGetLastError(), "a launch");
+  if (ctx->passes > 0 && back_.empty())
+    return s; /* the wrapper of kernels/check.c empties the scratch arena */
   const lrl_status waited = cuda_wait(state, stream);
   s = s == LRL_OK ? waited : s;
   for (const back &b : back_)
     if (s == LRL_OK)
       memcpy(b.to, b.from, b.bytes);
-  return s; /* the wrapper of kernels/check.c empties the scratch arena */
+  return s;
 }
 
 cuda_layout layout_on_device(cuda_op &op, const struct lrl_layout *l) {
   const int64_t n = l->n_seqs;
-  int32_t *copy = op.scratch<int32_t>(3 * n);
-  for (int64_t s = 0; s < n && copy != NULL; s++) {
-    copy[s] = l->start[s];
-    copy[n + s] = l->length[s];
-    copy[2 * n + s] = l->parent != NULL ? l->parent[s] : -1;
+  std::vector<int32_t> all((size_t)(3 * n), -1);
+  for (size_t s = 0; s < (size_t)n; s++) {
+    all[s] = l->start[s];
+    all[(size_t)n + s] = l->length[s];
+    if (l->parent != NULL)
+      all[(size_t)(2 * n) + s] = l->parent[s];
   }
+  const int32_t *copy = op.upload(all.data(), 3 * n);
   return {l->n_tokens, n, copy, copy + n, copy + 2 * n};
 }
 
 cuda_groups group_by_id(cuda_op &op, const int32_t *ids, int64_t n, int64_t n_ids, int32_t skip) {
-  int32_t *order = op.scratch<int32_t>(n), *begin = op.scratch<int32_t>(n + 1);
-  if (op.failed())
-    return {0, NULL, NULL};
   /* Stable sort by 11 bits at a time. */
   std::vector<int32_t> from, to;
   for (int64_t i = 0; i < n; i++)
@@ -158,14 +223,16 @@ cuda_groups group_by_id(cuda_op &op, const int32_t *ids, int64_t n, int64_t n_id
       to[(size_t)at[(size_t)(ids[i] >> shift & 2047)]++] = i;
     from.swap(to);
   }
-  int64_t groups = 0;
-  for (size_t k = 0; k < from.size(); k++) {
-    order[k] = from[k];
+  std::vector<int32_t> begin;
+  for (size_t k = 0; k < from.size(); k++)
     if (k == 0 || ids[from[k]] != ids[from[k - 1]])
-      begin[groups++] = (int32_t)k;
-  }
-  begin[groups] = (int32_t)from.size();
-  return {groups, begin, order};
+      begin.push_back((int32_t)k);
+  const int64_t groups = (int64_t)begin.size();
+  begin.push_back((int32_t)from.size());
+  from.resize((size_t)n); /* scratch memory of a size that does not depend on the ids */
+  begin.resize((size_t)n + 1);
+  const int32_t *order = op.upload(from.data(), n), *first = op.upload(begin.data(), n + 1);
+  return {op.failed() ? 0 : groups, first, order};
 }
 
 /* ---- contexts ---- */
@@ -181,6 +248,7 @@ static lrl_status create(struct lrl_ctx *ctx) {
   LRL_CUDA(cudaDeviceGetAttribute(&s->n_sm, cudaDevAttrMultiProcessorCount, device));
   LRL_CUDA(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
   s->max_shared = (size_t)shared;
+  LRL_TRY(staging_create(s));
   return cuda_blas_create(s);
 }
 static void destroy(struct lrl_ctx *ctx) {
@@ -190,6 +258,7 @@ static void destroy(struct lrl_ctx *ctx) {
   if (s->stream != NULL) {
     cuda_group_destroy(s);
     cudaStreamSynchronize(s->stream);
+    staging_destroy(s);
     cuda_blas_destroy(s);
     cudaStreamDestroy(s->stream);
   }
@@ -201,12 +270,28 @@ static lrl_status sync(struct lrl_ctx *ctx) {
   cuda_state *s = static_cast<cuda_state *>(ctx->state);
   return cuda_wait(s, s->stream);
 }
+/* What goes wrong in these two shows at the next op or wait, too. */
 static void zero(struct lrl_ctx *ctx, void *p, size_t bytes) {
   cuda_state *s = static_cast<cuda_state *>(ctx->state);
   if (!reachable(p))
     memset(p, 0, bytes);
-  else if (cudaMemsetAsync(p, 0, bytes, s->stream) == cudaSuccess)
-    (void)cuda_wait(s, s->stream); /* what went wrong shows at the next op, too */
+  else if (cudaMemsetAsync(p, 0, bytes, s->stream) == cudaSuccess && ctx->passes == 0)
+    (void)cuda_wait(s, s->stream);
+}
+static void move(struct lrl_ctx *ctx, void *to, const void *from, size_t bytes) {
+  cuda_state *s = static_cast<cuda_state *>(ctx->state);
+  const char *a = static_cast<char *>(to), *b = static_cast<const char *>(from);
+  if (!reachable(to) || (a < b + bytes && b < a + bytes)) {
+    (void)cuda_wait(s, s->stream);
+    memmove(to, from, bytes);
+    return;
+  }
+  if (reachable(from))
+    (void)cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, s->stream);
+  else
+    (void)copy_to_device(s, to, from, bytes);
+  if (ctx->passes == 0)
+    (void)cuda_wait(s, s->stream);
 }
 
 static const struct lrl_backend *table() {
@@ -218,6 +303,7 @@ static const struct lrl_backend *table() {
   t.destroy = destroy;
   t.sync = sync;
   t.zero = zero;
+  t.move = move;
   t.collectives = cuda_collectives();
 #define ENTRY(op) t.op = cuda_##op;
   LRL_OPS(ENTRY)

@@ -294,10 +294,10 @@ int64_t make_tiles(cuda_op &op, const struct lrl_layout *l, bool causal, const t
     }
   std::stable_sort(list.begin(), list.end(),
                    [](const auto &x, const auto &y) { return x.first > y.first; });
-  tile *t = op.scratch<tile>((int64_t)list.size());
-  for (size_t i = 0; i < list.size() && t != NULL; i++)
-    t[i] = list[i].second;
-  *out = t;
+  std::vector<tile> tiles;
+  for (const auto &x : list)
+    tiles.push_back(x.second);
+  *out = op.upload(tiles.data(), (int64_t)tiles.size());
   return (int64_t)list.size();
 }
 template <int D>

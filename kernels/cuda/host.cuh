@@ -1,7 +1,7 @@
-/* What ops of the cuda backend share on the host. An op is complete when it returns: the host reads
- * and writes the same memory. Operands the device cannot reach are copied through the scratch
- * arena.
- */
+/* What ops of the cuda backend share on the host. Ops are queued on one stream; one is complete
+ * when it returns, except between lrl_ctx_begin and lrl_ctx_end. Operands the device cannot reach,
+ * and what the host makes up for the kernels, are copied into the scratch arena in the order of the
+ * stream: the host itself never writes there, for earlier ops may still use it. */
 #ifndef LRL_CUDA_HOST_CUH
 #define LRL_CUDA_HOST_CUH
 #include <cuda_bf16.h>
@@ -26,6 +26,7 @@ struct cuda_state {
   size_t max_shared;        /* bytes of dynamic shared memory a block may ask for */
   void *blas;               /* kernels/cuda/gemm.cu */
   struct cuda_group *group; /* kernels/cuda/nccl.cu; NULL: no collectives */
+  struct cuda_staging *staging;
 };
 /* Waits for what was queued on the stream, and looks after the group meanwhile. */
 lrl_status cuda_wait(cuda_state *s, cudaStream_t stream);
@@ -44,6 +45,7 @@ class cuda_op {
   std::vector<back> back_;
   lrl_status status_ = LRL_OK;
   void *stage(const void *p, size_t bytes, bool read, bool write);
+  void *copy_in(const void *p, size_t bytes);
 
 public:
   struct lrl_ctx *const ctx;
@@ -72,8 +74,13 @@ public:
       status_ = LRL_ERR_MEMORY;
     return static_cast<T *>(p);
   }
+  /* Scratch memory that will hold n elements of the host's. */
+  template <class T> T *upload(const T *from, int64_t n) {
+    return static_cast<T *>(copy_in(from, (size_t)n * sizeof(T)));
+  }
   bool failed() const { return status_ != LRL_OK; }
-  /* Waits for the kernels, copies results back, frees the scratch. The op's result. */
+  /* Outside of passes, and where results go to the host, waits for the kernels and copies them. The
+   * op's result. */
   lrl_status done();
 };
 

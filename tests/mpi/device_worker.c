@@ -64,6 +64,7 @@ static void backward(int micro, bool last) {
   lrl_shard_attach(&shard, &tape, last);
   OK(tape.status);
   const int rank = lrl_comm_rank(comm);
+  lrl_ctx_begin(&ctx);
   for (int u = 0; u < UNITS; u++)
     params.units[u].uses = uses(rank, u, micro);
   for (int u = UNITS - 1; u >= 0; u--) {
@@ -79,6 +80,8 @@ static void backward(int micro, bool last) {
     if (tape.hooks != NULL)
       OK(tape.hooks->done(tape.hooks->user, unit));
   }
+  const lrl_status end = lrl_ctx_end(&ctx); /* sums may still be under way */
+  CHECK(end == LRL_OK);
 }
 
 /* As the optimizer does: parameters grow by the sum of the gradient. */
@@ -87,6 +90,7 @@ static void step(int stage) {
   for (int micro = 0; micro < n; micro++)
     backward(micro, micro + 1 == n);
   OK(lrl_shard_finish(&shard));
+  lrl_ctx_begin(&ctx);
   for (int place = UNITS - 1; place >= 0; place--) {
     struct lrl_param_unit *u = &params.units[shard.unit_at[place]];
     int64_t lo = 0, hi = u->n;
@@ -101,6 +105,7 @@ static void step(int stage) {
     OK(lrl_shard_updated(&shard, place));
   }
   OK(lrl_shard_gather(&shard));
+  OK(lrl_ctx_end(&ctx));
   OK(lrl_shard_clear(&shard));
 }
 

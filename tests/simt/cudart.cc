@@ -288,7 +288,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s) {
 }
 cudaError_t cudaStreamQuery(cudaStream_t s) {
   simt::stream_of(s);
-  simt::advance();
+  simt::advance_some();
   if (!simt::stream_of(s)->queue.empty())
     return cudaErrorNotReady;
   simt::host_clock().join(simt::stream_of(s)->clock);
@@ -335,7 +335,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t e) {
 }
 cudaError_t cudaEventQuery(cudaEvent_t e) {
   simt::stream_of(0);
-  simt::advance();
+  simt::advance_some();
   if (e->done < e->recorded)
     return cudaErrorNotReady;
   simt::host_clock().join(e->clock);

@@ -288,7 +288,7 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t *comm, int nranks, ncclUniqueId i
 /* The device goes on while the host asks. */
 ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t *error) {
   simt::stream_of(0);
-  simt::advance();
+  simt::advance_some();
   *error = join(*comm_of(comm));
   return ncclSuccess;
 }
