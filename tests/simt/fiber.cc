@@ -58,7 +58,7 @@ unsigned char *const stacks = reserve((size_t)STACK * MAX_THREADS);
 static thread threads[MAX_THREADS];
 static void *main_stack;
 static int n_threads, n_warps, n_live;
-static unsigned runnable[32], live[32], waiting[32];
+static unsigned runnable[32], live[32], waiting[32], gathering[32];
 static struct {
   int arrived, expected, votes, result;
   const char *file;
@@ -101,6 +101,22 @@ static thread *pick_lane(int warp) {
   }
   return &threads[warp * 32 + lane];
 }
+/* No lane of the warp can run: those at the same __activemask go on, together. */
+static void gather(int warp) {
+  const thread *first = &threads[warp * 32 + __builtin_ctz(gathering[warp])];
+  unsigned all = 0;
+  for (unsigned m = gathering[warp]; m != 0; m &= m - 1) {
+    const thread *t = &threads[warp * 32 + __builtin_ctz(m)];
+    if (t->line == first->line && strcmp(t->file, first->file) == 0)
+      all |= 1u << t->lane;
+  }
+  for (unsigned m = all; m != 0; m &= m - 1) {
+    threads[warp * 32 + __builtin_ctz(m)].mask = all;
+    threads[warp * 32 + __builtin_ctz(m)].state = RUNNABLE;
+  }
+  gathering[warp] &= ~all;
+  runnable[warp] |= all;
+}
 /* The next thread to run: a lane of the same warp first, so that a warp marches together; in random
  * order sometimes of any. */
 static thread *pick(int warp) {
@@ -111,6 +127,8 @@ static thread *pick(int warp) {
   for (int k = 0; k < n_warps; k++) {
     const int w =
         settings.order == SIMT_DESCENDING ? (warp - k + n_warps) % n_warps : (warp + k) % n_warps;
+    if (runnable[w] == 0 && gathering[w] != 0)
+      gather(w);
     if (runnable[w] != 0)
       return pick_lane(w);
   }
@@ -154,6 +172,8 @@ static void wait_as(state s, const char *file, int line) {
 void yield() {
   if (self == NULL)
     return;
+  if (gathering[self->warp] != 0)
+    gather(self->warp); /* one of them may be who this thread waits for */
   thread *next = pick((int)(random_number() % (unsigned)n_warps));
   if (next != NULL)
     go(next);
@@ -162,7 +182,13 @@ void trap(const char *file, int line) {
   report("__trap() at %s:%d", file, line);
   go(NULL);
 }
-unsigned live_lanes() { return live[self->warp]; }
+unsigned lanes_together(const char *file, int line) {
+  const int w = self->warp;
+  gathering[w] |= 1u << self->lane;
+  self->what_name = "__activemask";
+  wait_as(AT_WARP_OP, file, line); /* until nobody of the warp can run (gather) */
+  return self->mask;
+}
 
 static void release(int id) {
   barriers[id].result = barriers[id].votes;
@@ -309,6 +335,7 @@ static void start_block(unsigned index) {
   n_live = n_threads;
   memset(barriers, 0, sizeof barriers);
   memset(waiting, 0, sizeof waiting);
+  memset(gathering, 0, sizeof gathering);
   for (int w = 0; w < n_warps; w++)
     runnable[w] = live[w] =
         w * 32 + 32 <= n_threads ? 0xffffffffu : (1u << (n_threads - w * 32)) - 1;

@@ -1,6 +1,7 @@
 /* CUDA's semantics on the simulator, with kernels as people write them: launches, indices, shared
  * memory, warps, atomics, numbers. Each CHECK compares with what the Programming Guide says. */
 #include <cooperative_groups.h>
+#include <cooperative_groups/memcpy_async.h>
 #include <cooperative_groups/reduce.h>
 #include <cooperative_groups/scan.h>
 #include <cuda_bf16.h>
@@ -191,6 +192,69 @@ __global__ void tiles(int *o) {
   auto odd = cg::binary_partition(tile, t % 2);
   o[256 + t] = cg::reduce(odd, t, cg::plus<int>());
 }
+/* Lanes that took the same branch, as warp-aggregated atomics want them; groups of any kind. */
+__device__ int tree_sum(cg::thread_group g, int *parts, int v) {
+  const unsigned rank = g.thread_rank();
+  for (unsigned n = g.size() / 2; n > 0; n /= 2) {
+    parts[rank] = v;
+    g.sync();
+    v += rank < n ? parts[rank + n] : 0;
+    g.sync();
+  }
+  return v;
+}
+__global__ void copies(int *o, const int *x, int n) {
+  __shared__ int s[100];
+  const auto block = cg::this_thread_block();
+  cg::memcpy_async(block, s, x, sizeof(int) * n);
+  cg::wait(block);
+  for (int i = threadIdx.x; i < n; i += blockDim.x)
+    o[i] = s[n - 1 - i];
+}
+__global__ void branches(int *o, int *count) {
+  __shared__ int parts[64];
+  const int t = threadIdx.x;
+  if (t % 3 == 0) {
+    const auto g = cg::coalesced_threads();
+    int first = 0;
+    if (g.thread_rank() == 0)
+      first = atomicAdd(count, (int)g.size());
+    o[t] = (int)(100 * g.size() + g.thread_rank()) + 0 * g.shfl(first, 0);
+  } else {
+    o[t] = __popc(__activemask());
+  }
+  const auto tile = cg::tiled_partition<16>(cg::this_thread_block());
+  o[64 + t] = (int)tile.match_any(t % 2);
+  const auto four = cg::tiled_partition<4>(tile);
+  o[64 + t] += (int)(four.meta_group_rank() + 10 * four.meta_group_size()) << 16;
+  const auto grid = cg::this_grid();
+  o[128 + t] = (int)(grid.thread_rank() + 1000 * grid.size());
+  const int all = tree_sum(cg::this_thread_block(), parts, t);
+  const int eight =
+      tree_sum(cg::tiled_partition(cg::this_thread_block(), 8), parts + t / 8 * 8, 1 << t % 8);
+  o[192 + t] = t == 0 ? all : t % 8 == 0 ? eight : 0;
+}
+static void divergence() {
+  device<int> o(256), count(1);
+  branches<<<1, 64>>>(o.p, count.p);
+  const std::vector<int> v = o.get();
+  bool good = count.get()[0] == 22;
+  for (int t = 0; t < 64; t++) {
+    const int here = 11, before = t / 3 - (t < 32 ? 0 : 11);
+    good = good && v[t] == (t % 3 == 0 ? 100 * here + before : 32 - here);
+    good = good && v[64 + t] == (t % 2 == 0 ? 0x5555 : 0xaaaa) + ((40 + t % 16 / 4) << 16) &&
+           v[128 + t] == t + 64000;
+    good = good && v[192 + t] == (t == 0 ? 2016 : t % 8 == 0 ? 255 : 0);
+  }
+  CHECK(good);
+  std::vector<int> x(100), y(100);
+  for (int i = 0; i < 100; i++)
+    x[i] = y[99 - i] = i * i;
+  device<int> in(100), back(100);
+  in.set(x);
+  copies<<<1, 64>>>(back.p, in.p, 100);
+  CHECK(back.get() == y);
+}
 static void groups() {
   const int rows = 9, n = 70;
   std::vector<float> x(rows * n);
@@ -294,6 +358,11 @@ __global__ void numbers(float *o) {
   o[7] = (float)__byte_perm(0x03020100u, 0x07060504u, 0x7531) == (float)0x07050301u;
   const float4 v = *reinterpret_cast<const float4 *>(o + 8);
   o[12] = v.x + v.y + v.z + v.w;
+  const __half2 x = __floats2half2_rn(-0.5f, 2.0f);
+  o[14] = __low2float(__hgt2(x, __float2half2_rn(0.0f))) + 2.0f * __hbgt2(x, __half2half2(-1.0f)) +
+          4.0f * __half2float(__hadd_sat(x.y, x.y)) + 8.0f * __low2float(__highs2half2(x, x));
+  o[15] = (float)(__half2int_rz(__float2half(-2.7f)) + (int)__half2uint_rn(__float2half(3.6f))) +
+          __half2float(hfloor(__float2half(1.5f))) + __low2float(__hfma2_relu(x, x, x));
   o[13] = (float)__umulhi(0x80000000u, 6u) + (float)max(3, 4u) + min(1.0f, 2.0f);
 }
 static void arithmetic() {
@@ -302,7 +371,7 @@ static void arithmetic() {
   const std::vector<float> v = o.get();
   CHECK(v[0] == 1.0f && isinf(v[1]) && v[2] == 5.9604645e-8f && v[3] == -21.0f);
   CHECK(v[4] == 9.0f + 1100.0f && v[5] == 8 + 31 + 4 + 1 && v[6] == 4.5f && v[7] == 1.0f);
-  CHECK(v[12] == 4.0f && v[13] == 3 + 4 + 1);
+  CHECK(v[12] == 4.0f && v[13] == 3 + 4 + 1 && v[14] == 0 + 2 + 4 + 16 && v[15] == -2 + 4 + 1 + 0);
   bool good = true; /* every 16-bit float there and back; halves between neighbours go to even */
   for (int u = 0; u < 65536; u++) {
     const __half h = __ushort_as_half((unsigned short)u);
@@ -327,6 +396,7 @@ int main() {
       launches();
       warps();
       groups();
+      divergence();
       arithmetic();
       CHECK(simt_reports(NULL) == 0);
       memory();

@@ -1,4 +1,5 @@
-/* Cooperative groups of a block and of parts of a warp. Not simulated: grid and cluster groups. */
+/* Cooperative groups of a block and of parts of a warp; of a grid without its barrier. Not
+ * simulated: cluster groups. */
 #pragma once
 #include <cuda_runtime.h>
 
@@ -17,6 +18,26 @@ public:
   static dim3 dim_threads() { return simt::block_size; }
 };
 inline thread_block this_thread_block() { return {}; }
+class grid_group {
+public:
+  static unsigned long long block_rank() {
+    const dim3 g = simt::grid_size;
+    return ((unsigned long long)simt::block_index.z * g.y + simt::block_index.y) * g.x +
+           simt::block_index.x;
+  }
+  static unsigned long long num_blocks() {
+    return (unsigned long long)simt::grid_size.x * simt::grid_size.y * simt::grid_size.z;
+  }
+  static unsigned long long thread_rank() {
+    return block_rank() * thread_block::num_threads() + thread_block::thread_rank();
+  }
+  static unsigned long long num_threads() { return num_blocks() * thread_block::num_threads(); }
+  static unsigned long long size() { return num_threads(); }
+  static dim3 block_index() { return simt::block_index; }
+  static dim3 dim_blocks() { return simt::grid_size; }
+  static dim3 group_dim() { return simt::grid_size; }
+};
+inline grid_group this_grid() { return {}; }
 
 /* Lanes of one warp: the consecutive lanes of a tile, or those that were together. */
 class lanes {
@@ -29,6 +50,13 @@ protected:
     for (; rank > 0; rank--)
       m &= m - 1;
     return m == 0 ? simt::self->lane : __builtin_ctz(m);
+  }
+  /* Bits by lane of the warp as bits by rank in the group. */
+  unsigned ranks(unsigned lanes_of_warp) const {
+    unsigned r = 0, n = 0;
+    for (unsigned m = mask_; m != 0; m &= m - 1, n++)
+      r |= (lanes_of_warp >> __builtin_ctz(m) & 1u) << n;
+    return r;
   }
 
 public:
@@ -57,15 +85,15 @@ public:
     return simt::shuffled(simt::SHUFFLE_INDEX, mask_, v, lane_of((int)(thread_rank() ^ x)), 32,
                           "shfl_xor", file_, line_);
   }
-  unsigned ballot(int p, SIMT_AT) const {
-    const unsigned all = __ballot_sync(mask_, p, file_, line_);
-    unsigned r = 0, n = 0;
-    for (unsigned m = mask_; m != 0; m &= m - 1, n++)
-      r |= (all >> __builtin_ctz(m) & 1u) << n;
-    return r;
-  }
+  unsigned ballot(int p, SIMT_AT) const { return ranks(__ballot_sync(mask_, p, file_, line_)); }
   int any(int p, SIMT_AT) const { return __any_sync(mask_, p, file_, line_); }
   int all(int p, SIMT_AT) const { return __all_sync(mask_, p, file_, line_); }
+  template <class T> unsigned match_any(T v, SIMT_AT) const {
+    return ranks(__match_any_sync(mask_, v, file_, line_));
+  }
+  template <class T> unsigned match_all(T v, int &pred, SIMT_AT) const {
+    return ranks(__match_all_sync(mask_, v, &pred, file_, line_));
+  }
   unsigned simt_mask() const { return mask_; }
 };
 
@@ -73,8 +101,41 @@ class coalesced_group : public lanes {
 public:
   explicit coalesced_group(unsigned m) : lanes(m) {}
 };
-inline coalesced_group coalesced_threads() { return coalesced_group(__activemask()); }
+inline coalesced_group coalesced_threads(SIMT_AT) {
+  return coalesced_group(__activemask(file_, line_));
+}
 
+/* Any group, where its kind is not known at compile time. */
+class thread_group : public lanes {
+  bool block_;
+
+public:
+  thread_group(const thread_block &) : lanes(0), block_(true) {}
+  thread_group(const lanes &g) : lanes(g.simt_mask()), block_(false) {}
+  static thread_group tile(unsigned n) {
+    const unsigned all = n >= 32 ? 0xffffffffu : (1u << n) - 1;
+    return coalesced_group(all << (unsigned)simt::self->lane / n * n);
+  }
+  void sync(SIMT_AT) const {
+    block_ ? thread_block::sync(file_, line_) : lanes::sync(file_, line_);
+  }
+  unsigned thread_rank() const {
+    return block_ ? thread_block::thread_rank() : lanes::thread_rank();
+  }
+  unsigned num_threads() const {
+    return block_ ? thread_block::num_threads() : lanes::num_threads();
+  }
+  unsigned size() const { return num_threads(); }
+};
+inline thread_group tiled_partition(const thread_group &, unsigned n) {
+  return thread_group::tile(n);
+}
+
+/* What a tile is part of: a block, unless it is another tile. */
+template <class Parent> struct tiles_of {
+  static unsigned rank() { return thread_block::thread_rank(); }
+  static unsigned size() { return thread_block::num_threads(); }
+};
 template <unsigned N, class Parent = void> class thread_block_tile : public lanes {
   static_assert(N >= 1 && N <= 32 && (N & (N - 1)) == 0, "tile size");
 
@@ -86,8 +147,12 @@ public:
   thread_block_tile(const thread_block_tile<N, Other> &o) : lanes(o.simt_mask()) {}
   static constexpr unsigned size() { return N; }
   static constexpr unsigned num_threads() { return N; }
-  unsigned meta_group_rank() const { return (unsigned)simt::self->linear / N; }
-  unsigned meta_group_size() const { return (thread_block::num_threads() + N - 1) / N; }
+  unsigned meta_group_rank() const { return tiles_of<Parent>::rank() / N; }
+  unsigned meta_group_size() const { return (tiles_of<Parent>::size() + N - 1) / N; }
+};
+template <unsigned N, class Parent> struct tiles_of<thread_block_tile<N, Parent>> {
+  static unsigned rank() { return (unsigned)simt::self->lane % N; }
+  static unsigned size() { return N; }
 };
 template <unsigned N, class Group>
 inline thread_block_tile<N, Group> tiled_partition(const Group &) {

@@ -30,3 +30,27 @@ inline unsigned short __bfloat16_as_ushort(__nv_bfloat16 h) { return h.__x; }
 inline short __bfloat16_as_short(__nv_bfloat16 h) { return (short)h.__x; }
 inline __nv_bfloat16 __ushort_as_bfloat16(unsigned short u) { return __nv_bfloat16_raw{u}; }
 inline __nv_bfloat16 __int2bfloat16_rn(int i) { return __nv_bfloat16(i); }
+inline __nv_bfloat162 __low2bfloat162(__nv_bfloat162 h) { return {h.x, h.x}; }
+inline __nv_bfloat162 __high2bfloat162(__nv_bfloat162 h) { return {h.y, h.y}; }
+inline __nv_bfloat162 __lows2bfloat162(__nv_bfloat162 a, __nv_bfloat162 b) { return {a.x, b.x}; }
+inline __nv_bfloat162 __highs2bfloat162(__nv_bfloat162 a, __nv_bfloat162 b) { return {a.y, b.y}; }
+inline __nv_bfloat162 __lowhigh2highlow(__nv_bfloat162 h) { return {h.y, h.x}; }
+inline int __bfloat162int_rn(__nv_bfloat16 h) { return (int)rintf(h); }
+inline unsigned __bfloat162uint_rn(__nv_bfloat16 h) {
+  return (float)h > 0 ? (unsigned)rintf(h) : 0u;
+}
+inline int __bfloat162int_rz(__nv_bfloat16 h) { return (int)truncf(h); }
+inline unsigned __bfloat162uint_rz(__nv_bfloat16 h) {
+  return (float)h > 0 ? (unsigned)truncf(h) : 0u;
+}
+inline int __bfloat162int_rd(__nv_bfloat16 h) { return (int)floorf(h); }
+inline unsigned __bfloat162uint_rd(__nv_bfloat16 h) {
+  return (float)h > 0 ? (unsigned)floorf(h) : 0u;
+}
+inline int __bfloat162int_ru(__nv_bfloat16 h) { return (int)ceilf(h); }
+inline unsigned __bfloat162uint_ru(__nv_bfloat16 h) {
+  return (float)h > 0 ? (unsigned)ceilf(h) : 0u;
+}
+inline __nv_bfloat16 __uint2bfloat16_rn(unsigned i) { return __nv_bfloat16(i); }
+inline __nv_bfloat16 __short2bfloat16_rn(short i) { return __nv_bfloat16((int)i); }
+inline __nv_bfloat16 __ushort2bfloat16_rn(unsigned short i) { return __nv_bfloat16((int)i); }

@@ -26,3 +26,18 @@ inline short __half_as_short(__half h) { return (short)h.__x; }
 inline __half __ushort_as_half(unsigned short u) { return __half_raw{u}; }
 inline __half __int2half_rn(int i) { return __half(i); }
 inline int __half2int_rn(__half h) { return (int)rintf(h); }
+inline __half2 __low2half2(__half2 h) { return {h.x, h.x}; }
+inline __half2 __high2half2(__half2 h) { return {h.y, h.y}; }
+inline __half2 __lows2half2(__half2 a, __half2 b) { return {a.x, b.x}; }
+inline __half2 __highs2half2(__half2 a, __half2 b) { return {a.y, b.y}; }
+inline __half2 __lowhigh2highlow(__half2 h) { return {h.y, h.x}; }
+inline unsigned __half2uint_rn(__half h) { return (float)h > 0 ? (unsigned)rintf(h) : 0u; }
+inline int __half2int_rz(__half h) { return (int)truncf(h); }
+inline unsigned __half2uint_rz(__half h) { return (float)h > 0 ? (unsigned)truncf(h) : 0u; }
+inline int __half2int_rd(__half h) { return (int)floorf(h); }
+inline unsigned __half2uint_rd(__half h) { return (float)h > 0 ? (unsigned)floorf(h) : 0u; }
+inline int __half2int_ru(__half h) { return (int)ceilf(h); }
+inline unsigned __half2uint_ru(__half h) { return (float)h > 0 ? (unsigned)ceilf(h) : 0u; }
+inline __half __uint2half_rn(unsigned i) { return __half(i); }
+inline __half __short2half_rn(short i) { return __half((int)i); }
+inline __half __ushort2half_rn(unsigned short i) { return __half((int)i); }

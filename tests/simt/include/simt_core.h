@@ -59,7 +59,8 @@ void meet(collective what, const char *name, unsigned mask, void *operand, const
  * vote != 0. */
 int barrier(int id, int n_threads, int vote, const char *file, int line);
 void warp_sync(unsigned mask, const char *file, int line);
-unsigned live_lanes();
+/* The lanes of the warp that come to the same place before all others wait, or have left. */
+unsigned lanes_together(const char *file, int line);
 /* Lets another thread run: what a spinning thread needs. */
 void yield();
 void trap(const char *file, int line);
@@ -110,7 +111,7 @@ inline void __threadfence_block() {}
 inline void __threadfence_system() { simt::fence(); }
 inline void __nanosleep(unsigned) { simt::yield(); }
 inline void __trap(SIMT_AT) { simt::trap(file_, line_); }
-inline unsigned __activemask() { return simt::live_lanes(); }
+inline unsigned __activemask(SIMT_AT) { return simt::lanes_together(file_, line_); }
 inline size_t __cvta_generic_to_shared(const void *p) { return simt::shared_address(p); }
 inline void *__cvta_shared_to_generic(size_t a) { return simt::shared_pointer((uint32_t)a); }
 inline bool __isShared(const void *p) { return simt::is_shared(p, 1); }

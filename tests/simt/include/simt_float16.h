@@ -124,6 +124,72 @@ inline float half_value(uint16_t h) {
   inline H2 __hneg2(H2 a) { return H2(-a.x, -a.y); }                                               \
   inline H2 h2exp(H2 a) { return H2(hexp(a.x), hexp(a.y)); }                                       \
   inline H2 h2rsqrt(H2 a) { return H2(hrsqrt(a.x), hrsqrt(a.y)); }                                 \
+  inline H2 operator-(H2 a) { return H2(-a.x, -a.y); }                                             \
+  inline H2 &operator-=(H2 &a, H2 b) { return a = a - b; }                                         \
+  inline H2 &operator/=(H2 &a, H2 b) { return a = a / b; }                                         \
+  inline H simt_saturated(H a) {                                                                   \
+    return H(!((float)a > 0) ? 0.0f : (float)a < 1 ? (float)a : 1.0f);                             \
+  }                                                                                                \
+  inline H __hadd_sat(H a, H b) { return simt_saturated(__hadd(a, b)); }                           \
+  inline H2 __hadd2_sat(H2 a, H2 b) { return H2(__hadd_sat(a.x, b.x), __hadd_sat(a.y, b.y)); }     \
+  inline H __hsub_sat(H a, H b) { return simt_saturated(__hsub(a, b)); }                           \
+  inline H2 __hsub2_sat(H2 a, H2 b) { return H2(__hsub_sat(a.x, b.x), __hsub_sat(a.y, b.y)); }     \
+  inline H __hmul_sat(H a, H b) { return simt_saturated(__hmul(a, b)); }                           \
+  inline H2 __hmul2_sat(H2 a, H2 b) { return H2(__hmul_sat(a.x, b.x), __hmul_sat(a.y, b.y)); }     \
+  inline H __hfma_sat(H a, H b, H c) { return simt_saturated(__hfma(a, b, c)); }                   \
+  inline H simt_relu(H a) { return (float)a < 0 ? H(0.0f) : a; }                                   \
+  inline H __hfma_relu(H a, H b, H c) { return simt_relu(__hfma(a, b, c)); }                       \
+  inline H2 __hfma2_relu(H2 a, H2 b, H2 c) {                                                       \
+    return H2(simt_relu(__hfma(a.x, b.x, c.x)), simt_relu(__hfma(a.y, b.y, c.y)));                 \
+  }                                                                                                \
+  inline H2 __heq2(H2 a, H2 b) {                                                                   \
+    return H2(H((float)__heq(a.x, b.x)), H((float)__heq(a.y, b.y)));                               \
+  }                                                                                                \
+  inline bool __hbeq2(H2 a, H2 b) { return __heq(a.x, b.x) && __heq(a.y, b.y); }                   \
+  inline H2 __hne2(H2 a, H2 b) {                                                                   \
+    return H2(H((float)__hne(a.x, b.x)), H((float)__hne(a.y, b.y)));                               \
+  }                                                                                                \
+  inline bool __hbne2(H2 a, H2 b) { return __hne(a.x, b.x) && __hne(a.y, b.y); }                   \
+  inline H2 __hlt2(H2 a, H2 b) {                                                                   \
+    return H2(H((float)__hlt(a.x, b.x)), H((float)__hlt(a.y, b.y)));                               \
+  }                                                                                                \
+  inline bool __hblt2(H2 a, H2 b) { return __hlt(a.x, b.x) && __hlt(a.y, b.y); }                   \
+  inline H2 __hle2(H2 a, H2 b) {                                                                   \
+    return H2(H((float)__hle(a.x, b.x)), H((float)__hle(a.y, b.y)));                               \
+  }                                                                                                \
+  inline bool __hble2(H2 a, H2 b) { return __hle(a.x, b.x) && __hle(a.y, b.y); }                   \
+  inline H2 __hgt2(H2 a, H2 b) {                                                                   \
+    return H2(H((float)__hgt(a.x, b.x)), H((float)__hgt(a.y, b.y)));                               \
+  }                                                                                                \
+  inline bool __hbgt2(H2 a, H2 b) { return __hgt(a.x, b.x) && __hgt(a.y, b.y); }                   \
+  inline H2 __hge2(H2 a, H2 b) {                                                                   \
+    return H2(H((float)__hge(a.x, b.x)), H((float)__hge(a.y, b.y)));                               \
+  }                                                                                                \
+  inline bool __hbge2(H2 a, H2 b) { return __hge(a.x, b.x) && __hge(a.y, b.y); }                   \
+  inline H2 __habs2(H2 a) { return H2(__habs(a.x), __habs(a.y)); }                                 \
+  inline H hsin(H a) { return H(sinf(a)); }                                                        \
+  inline H2 h2sin(H2 a) { return H2(hsin(a.x), hsin(a.y)); }                                       \
+  inline H hcos(H a) { return H(cosf(a)); }                                                        \
+  inline H2 h2cos(H2 a) { return H2(hcos(a.x), hcos(a.y)); }                                       \
+  inline H hexp2(H a) { return H(exp2f(a)); }                                                      \
+  inline H2 h2exp2(H2 a) { return H2(hexp2(a.x), hexp2(a.y)); }                                    \
+  inline H hexp10(H a) { return H(exp10f(a)); }                                                    \
+  inline H2 h2exp10(H2 a) { return H2(hexp10(a.x), hexp10(a.y)); }                                 \
+  inline H hlog2(H a) { return H(log2f(a)); }                                                      \
+  inline H2 h2log2(H2 a) { return H2(hlog2(a.x), hlog2(a.y)); }                                    \
+  inline H hlog10(H a) { return H(log10f(a)); }                                                    \
+  inline H2 h2log10(H2 a) { return H2(hlog10(a.x), hlog10(a.y)); }                                 \
+  inline H hfloor(H a) { return H(floorf(a)); }                                                    \
+  inline H2 h2floor(H2 a) { return H2(hfloor(a.x), hfloor(a.y)); }                                 \
+  inline H hceil(H a) { return H(ceilf(a)); }                                                      \
+  inline H2 h2ceil(H2 a) { return H2(hceil(a.x), hceil(a.y)); }                                    \
+  inline H hrint(H a) { return H(rintf(a)); }                                                      \
+  inline H2 h2rint(H2 a) { return H2(hrint(a.x), hrint(a.y)); }                                    \
+  inline H htrunc(H a) { return H(truncf(a)); }                                                    \
+  inline H2 h2trunc(H2 a) { return H2(htrunc(a.x), htrunc(a.y)); }                                 \
+  inline H2 h2log(H2 a) { return H2(hlog(a.x), hlog(a.y)); }                                       \
+  inline H2 h2sqrt(H2 a) { return H2(hsqrt(a.x), hsqrt(a.y)); }                                    \
+  inline H2 h2rcp(H2 a) { return H2(hrcp(a.x), hrcp(a.y)); }                                       \
   __attribute__((noinline)) inline H atomicAdd(H *p, H v) {                                        \
     return simt::modify(                                                                           \
         p, [v](H old) { return old + v; }, SIMT_PC);                                               \

@@ -103,3 +103,19 @@ inline cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *n, void (*
   *n = threads > 0 && threads <= 1024 ? 2048 / threads : 0;
   return cudaSuccess;
 }
+template <class F>
+inline cudaError_t cudaOccupancyMaxPotentialBlockSize(int *grid, int *block, F, size_t = 0,
+                                                      int most = 0) {
+  *block = most > 0 && most < 1024 ? most : 1024;
+  return cudaDeviceGetAttribute(grid, cudaDevAttrMultiProcessorCount, 0);
+}
+inline cudaError_t cudaMemcpy2D(void *to, size_t to_pitch, const void *from, size_t from_pitch,
+                                size_t width, size_t height, cudaMemcpyKind kind) {
+  const cudaError_t e = cudaMemcpy2DAsync(to, to_pitch, from, from_pitch, width, height, kind, 0);
+  return e == cudaSuccess ? cudaStreamSynchronize(0) : e;
+}
+template <class T>
+inline cudaError_t cudaMallocPitch(T **p, size_t *pitch, size_t width, size_t height) {
+  *pitch = (width + 511) / 512 * 512;
+  return cudaMalloc((void **)p, *pitch * height);
+}
