@@ -251,7 +251,7 @@ static void layer_forward(struct lrl_tape *tape, void *user, struct lrl_tensor *
     lrl_tape_unit_begin(tape, &r->d->params->units[l->lora_unit]);
   struct lrl_tensor *x =
       lrl_nn_rms_norm(tape, in[0], in[1], param(tape, r, l->attention_norm), eps, &stream);
-  if (r->in->on_layer != NULL && tape->status == LRL_OK)
+  if (r->in->on_layer != NULL && lrl_tape_ok(tape, lrl_ctx_sync(tape->ctx)))
     r->in->on_layer(r->in->on_layer_user, r->index, stream);
   struct lrl_attention_shape shape = {.layout = r->in->layout,
                                       .n_heads = c->num_attention_heads,
