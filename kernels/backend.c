@@ -47,6 +47,14 @@ lrl_status lrl_ctx_end(struct lrl_ctx *ctx) {
   return --ctx->passes == 0 ? lrl_ctx_sync(ctx) : LRL_OK;
 }
 
+lrl_status lrl_use_cudnn(struct lrl_ctx *ctx) {
+  int version;
+  if (ctx->backend->cudnn == NULL)
+    return LRL_FAIL(LRL_ERR_ARG, "attention by cuDNN needs device=cuda; device '%s' has its own",
+                    ctx->backend->name);
+  return ctx->backend->cudnn(ctx, &version);
+}
+
 void lrl_ctx_free(struct lrl_ctx *ctx) {
   if (ctx->backend != NULL && ctx->backend->destroy != NULL)
     ctx->backend->destroy(ctx);

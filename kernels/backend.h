@@ -41,6 +41,9 @@ struct lrl_backend {
   lrl_status (*sync)(struct lrl_ctx *ctx);
   /* NULL: sums over ranks go through the host. */
   const struct lrl_collectives *collectives;
+  /* See lrl_use_cudnn; with ctx NULL only says whether and which cuDNN is there. NULL: the backend
+   * cannot use it. */
+  lrl_status (*cudnn)(struct lrl_ctx *ctx, int *version);
 #define LRL_OP_ENTRY(op) lrl_status (*op)(struct lrl_ctx * ctx, const struct lrl_##op##_args *args);
   LRL_OPS(LRL_OP_ENTRY)
 #undef LRL_OP_ENTRY
@@ -54,6 +57,9 @@ struct lrl_ctx {
   int n_threads;
   int passes;  /* see lrl_ctx_begin */
   void *state; /* backend-private */
+  /* What attention cuDNN was asked for and did not take, first; NULL: none. */
+  const char *cudnn_refused;
+  bool cudnn_refusal_told; /* the trainer has logged it */
 };
 
 /* Names in the order of the `device` options. */
@@ -80,6 +86,10 @@ lrl_status lrl_ctx_sync(struct lrl_ctx *ctx);
  * Elsewhere every op is done when it returns. Pairs nest; the outermost end waits. */
 static inline void lrl_ctx_begin(struct lrl_ctx *ctx) { ctx->passes++; }
 lrl_status lrl_ctx_end(struct lrl_ctx *ctx);
+/* attention_fwd by cuDNN where it takes the operands (bf16, no shared prefixes, heads up to 128);
+ * elsewhere the backend's own, and ctx->cudnn_refused says why. Its bits depend on the sizes of the
+ * batch. Errors: the device has no cuDNN, it is not installed, or too old. */
+lrl_status lrl_use_cudnn(struct lrl_ctx *ctx);
 /* Instruction set the cpu backend chose on this machine: "avx512", "avx2" or "generic"; and whether
  * bf16 dot products run in hardware. For `laurel doctor`. */
 const char *lrl_cpu_isa(void);

@@ -19,7 +19,13 @@ int lrl_command_doctor(int argc, char **argv) {
   printf("laurel            %s\n", LAUREL_VERSION);
   const struct lrl_backend *cuda;
   if (lrl_backend_load("cuda", &cuda) == LRL_OK) {
+    int v;
     printf("devices           cpu, ref, cuda\n");
+    if (cuda->cudnn(NULL, &v) == LRL_OK)
+      printf("cuDNN             %d.%d.%d\n", v / 10000, v / 100 % 100, v % 100);
+    else
+      printf("cuDNN             not used: %s\n", lrl_last_error());
+    lrl_error_clear();
   } else {
     printf("devices           cpu, ref; no cuda: %s\n", lrl_last_error());
     lrl_error_clear();

@@ -54,7 +54,7 @@ stage() {
 }
 
 build() {
-  local targets=(laurel laurel_golden test_ops test_device_attention test_device_decode test_device_runs test_device_ranks)
+  local targets=(laurel laurel_golden test_ops test_device_attention test_device_decode test_device_cudnn test_device_runs test_device_ranks)
   if [ "$device" = cuda ]; then
     local sm
     sm=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d .)
@@ -125,6 +125,7 @@ step() {
 if [ $failed -eq 0 ]; then
   stage "ops against ref" ops
   [ $quick -eq 1 ] || stage "attention, d 64 and 128" counted "$folder"/tests/test_device_attention "$device"
+  [ $quick -eq 1 ] || stage "attention by cuDNN" counted "$folder"/tests/test_device_cudnn "$device"
   [ $quick -eq 1 ] || stage "decoding" counted "$folder"/tests/test_device_decode "$device"
   [ $quick -eq 1 ] || stage "reward trainer" counted "$folder"/tests/test_device_runs "$device"
   [ $quick -eq 1 ] || stage "several ranks" ranks

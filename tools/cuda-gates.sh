@@ -124,6 +124,7 @@ logprob_fwd 1 0
 logprob_bwd<float> 1 1
 logprob_bwd<bf16> 1 0
 sumsq_part 1 0
+decode<[a-z0-9]+,[1248]> 8 0
 EOT
 # ---- the library ----
 # Every symbol at once: what it takes from the program, from cudart and from cuBLASLt.

@@ -2,6 +2,7 @@
  * dq) or a key (dk and dv), 32 of the others at a time. No atomics: sums follow the order of
  * positions, so the bits of a sequence depend on its own and its parent's tokens only. */
 #include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/cudnn.cuh"
 
 namespace {
 /* Lane l of a warp keeps dimensions l, l + 32, ...: M of them. */
@@ -229,6 +230,15 @@ lrl_status cuda_attention_fwd(struct lrl_ctx *ctx, const struct lrl_attention_fw
     /* Columns between the heads' rows are the caller's. */
     T *o = op.inout_as<T>(a->o, rows(n, wq, a->ld_o));
     float *lse = op.out(a->lse, a->n_heads * n);
+    if (op.state->dnn != NULL) {
+      const char *refused = "f32";
+      if constexpr (sizeof(T) == 2)
+        s = cudnn_forward(op, g, a->layout, o, lse, &refused);
+      if (refused == NULL || s != LRL_OK)
+        return;
+      if (ctx->cudnn_refused == NULL)
+        ctx->cudnn_refused = refused;
+    }
     if constexpr (sizeof(T) == 2)
       if (flash_takes(g, o))
         return flash_forward(op, g, a->layout, o, lse);

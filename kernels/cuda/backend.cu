@@ -1,4 +1,5 @@
 /* The cuda backend's table, contexts and memory. */
+#include "kernels/cuda/cudnn.cuh"
 #include "kernels/cuda/host.cuh"
 
 #include <stdlib.h>
@@ -258,6 +259,7 @@ static void destroy(struct lrl_ctx *ctx) {
   if (s->stream != NULL) {
     cuda_group_destroy(s);
     cudaStreamSynchronize(s->stream);
+    cuda_cudnn_destroy(s);
     staging_destroy(s);
     cuda_blas_destroy(s);
     cudaStreamDestroy(s->stream);
@@ -305,6 +307,7 @@ static const struct lrl_backend *table() {
   t.zero = zero;
   t.move = move;
   t.collectives = cuda_collectives();
+  t.cudnn = cuda_cudnn;
 #define ENTRY(op) t.op = cuda_##op;
   LRL_OPS(ENTRY)
 #undef ENTRY

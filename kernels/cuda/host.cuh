@@ -27,6 +27,7 @@ struct cuda_state {
   void *blas;               /* kernels/cuda/gemm.cu */
   struct cuda_group *group; /* kernels/cuda/nccl.cu; NULL: no collectives */
   struct cuda_staging *staging;
+  void *dnn; /* kernels/cuda/cudnn.cu; NULL: cuDNN was not asked for */
 };
 /* Waits for what was queued on the stream, and looks after the group meanwhile. */
 lrl_status cuda_wait(cuda_state *s, cudaStream_t stream);

@@ -39,6 +39,11 @@ static void test_losses(void **state) {
       (const char *const[]){SHORT, option, "train.gradient_checkpointing=true", NULL}, 0);
   expect_close("device0", "recomputed", 2e-6);
   expect_no_report();
+  if (strcmp(device, "sim") == 0) { /* this model is f32, which cuDNN does not take */
+    run("cudnn", 1, (const char *const[]){SHORT, option, "train.attention=cudnn", NULL}, 0);
+    expect_log("attention=cudnn: the native kernel computes f32");
+    expect_same_text("device0/metrics.jsonl", "cudnn/metrics.jsonl");
+  }
 }
 
 /* Without the library, and without a driver, a run ends with one sentence. */
@@ -47,6 +52,8 @@ static void test_refusals(void **state) {
   const char *folder = getenv("LAUREL_BACKENDS");
   char kept[512];
   snprintf(kept, sizeof kept, "%s", folder != NULL ? folder : "");
+  run("native", 1, (const char *const[]){SHORT, "train.attention=cudnn", NULL}, 1);
+  expect_log("attention by cuDNN needs device=cuda; device 'cpu' has its own");
   setenv("LAUREL_BACKENDS", "/nonexistent", 1);
   run("none", 1, (const char *const[]){SHORT, "train.device=sim", NULL}, 1);
   expect_log("this build has no liblaurel_sim.so");

@@ -1,0 +1,142 @@
+/* Attention by cuDNN on the device that the first argument names, against ref; what it refuses goes
+ * to the device's own kernel with a reason; a device without it says so in one sentence. On the
+ * simulator cuDNN is a stand-in that computes the same graph (tests/simt/cudnn.cc). */
+#include "tests/unit/op_run.h"
+#include "tests/unit/sim_device.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+static const char *device = "cpu";
+static struct sim_device sim;
+static bool simulated;
+
+enum { SEQS = 5, HEADS = 4, KV = 2 };
+
+/* Largest difference of o and of lse from ref's; `twice` receives whether two runs agree. */
+static void compare(struct lrl_ctx *ctx, struct lrl_ctx *ref, const struct lrl_layout *l,
+                    lrl_dtype t, int64_t d, bool causal, double *o_off, double *lse_off,
+                    bool *twice) {
+  const int64_t n = l->n_tokens, wq = HEADS * d, wk = KV * d, ld = wq + 2 * wk;
+  struct op_run b = {.ctx = ctx, .ref = ref, .dtype = t};
+  char *qkv = filled(&b, t, LRL_BF16, n * ld, false);
+  const size_t size = (size_t)lrl_dtype_bytes(t);
+  void *o[3];
+  float *lse[3];
+  for (int i = 0; i < 3; i++) {
+    o[i] = out(&b, t, n * wq);
+    lse[i] = out(&b, LRL_F32, n * HEADS);
+    if (simulated && i > 0)
+      sim_order(&sim, i);
+    const struct lrl_attention_fwd_args a = {l,
+                                             HEADS,
+                                             KV,
+                                             d,
+                                             t,
+                                             causal,
+                                             0.11f,
+                                             qkv,
+                                             qkv + (size_t)wq * size,
+                                             qkv + (size_t)(wq + wk) * size,
+                                             ld,
+                                             ld,
+                                             ld,
+                                             wq,
+                                             o[i],
+                                             lse[i]};
+    assert_int_equal(lrl_attention_fwd(i == 0 ? ref : ctx, &a), LRL_OK);
+  }
+  double scale = 0.0;
+  *o_off = *lse_off = 0.0;
+  for (int64_t i = 0; i < n * wq; i++) {
+    const double x = get(t, o[1], i), y = get(t, o[0], i);
+    scale = fmax(scale, fabs(y));
+    *o_off = isnan(x) ? INFINITY : fmax(*o_off, fabs(x - y));
+  }
+  *o_off /= scale;
+  for (int64_t i = 0; i < n * HEADS; i++) {
+    const double x = (double)lse[1][i], y = (double)lse[0][i];
+    *lse_off = isnan(x) ? INFINITY : fmax(*lse_off, fabs(x - y));
+  }
+  *twice = memcmp(o[1], o[2], (size_t)(n * wq) * size) == 0;
+  for (int i = 0; i < b.n_buffers; i++)
+    give_back(&b.buffers[i]);
+}
+
+static void test_attention(void **state) {
+  (void)state;
+  static const int32_t length[SEQS] = {70, 65, 1, 0, 33}, parent[SEQS] = {-1, 0, 0, -1, -1};
+  static const struct {
+    lrl_dtype dtype;
+    int64_t d;
+    bool causal, shared;
+    const char *refused;
+  } cases[] = {{LRL_BF16, 64, false, false, NULL},
+               {LRL_BF16, 128, true, false, NULL},
+               {LRL_BF16, 24, true, false, NULL},
+               {LRL_BF16, 64, true, true, "sequences that share a prefix"},
+               {LRL_BF16, 20, true, false, "heads of a size"},
+               {LRL_F32, 64, true, false, "f32"}};
+  int32_t start[SEQS], n = 0;
+  for (int s = 0; s < SEQS; n += length[s], s++)
+    start[s] = n;
+  struct lrl_ctx ref, ctx;
+  assert_int_equal(lrl_ctx_init(&ctx, device, 2), LRL_OK);
+  assert_int_equal(lrl_ctx_init(&ref, "ref", 2), LRL_OK);
+  if (lrl_use_cudnn(&ctx) != LRL_OK) {
+    printf("SKIP: %s\n", lrl_last_error());
+    lrl_error_clear();
+    lrl_ctx_free(&ctx);
+    lrl_ctx_free(&ref);
+    skip();
+  }
+  int bad = 0;
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    const struct lrl_layout l = {n, SEQS, start, length, cases[i].shared ? parent : NULL, NULL};
+    double o, lse;
+    bool twice;
+    ctx.cudnn_refused = NULL;
+    compare(&ctx, &ref, &l, cases[i].dtype, cases[i].d, cases[i].causal, &o, &lse, &twice);
+    const char *said = ctx.cudnn_refused, *want = cases[i].refused;
+    const bool right =
+        want == NULL ? said == NULL : said != NULL && strncmp(said, want, strlen(want)) == 0;
+    printf("%s d %d causal %d: o %.2g lse %.2g%s, %s\n", lrl_dtype_name(cases[i].dtype),
+           (int)cases[i].d, cases[i].causal, o, lse, twice ? "" : ", two runs DIFFER",
+           said != NULL ? said : "cuDNN");
+    bad += !(o <= 0x1p-7 && lse <= 1e-4) || !twice || !right;
+  }
+  lrl_ctx_free(&ctx);
+  lrl_ctx_free(&ref);
+  assert_int_equal(bad, 0);
+  const char *found = "";
+  if (simulated && sim.reports(&found) > 0)
+    fail_msg("%s", found);
+}
+
+static void test_device_without(void **state) {
+  (void)state;
+  struct lrl_ctx ctx;
+  assert_int_equal(lrl_ctx_init(&ctx, "cpu", 1), LRL_OK);
+  assert_int_not_equal(lrl_use_cudnn(&ctx), LRL_OK);
+  assert_string_equal(lrl_last_error(),
+                      "attention by cuDNN needs device=cuda; device 'cpu' has its own");
+  lrl_error_clear();
+  lrl_ctx_free(&ctx);
+}
+
+int main(int argc, char **argv) {
+  struct lrl_ctx ctx;
+  device = argc > 1 ? argv[1] : device;
+  if (lrl_ctx_init(&ctx, device, 1) != LRL_OK) {
+    printf("SKIP: %s\n", lrl_last_error());
+    return 0;
+  }
+  lrl_ctx_free(&ctx);
+  simulated = strcmp(device, "sim") == 0 && sim_device_open(&sim);
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_attention),
+                                     cmocka_unit_test(test_device_without)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
