@@ -90,11 +90,14 @@ static lrl_status meet(struct lrl_comm *c, bool no_shared) {
     return LRL_OK;
   }
   lrl_window_destroy(&w);
-  int pid = getpid();
-  if ((c->pids = malloc((size_t)c->size * sizeof *c->pids)) == NULL)
+  int pid = getpid(), *pids = malloc((size_t)c->size * sizeof *pids);
+  if (pids == NULL)
     return LRL_FAIL(LRL_ERR_MEMORY, "no memory for %d ranks", c->size);
-  LRL_MPI(MPI_Iallgather(&pid, 1, MPI_INT, c->pids, 1, MPI_INT, c->mpi, &request));
-  LRL_TRY(lrl_comm_wait(c, &request, "the other ranks to start"));
+  LRL_MPI(MPI_Iallgather(&pid, 1, MPI_INT, pids, 1, MPI_INT, c->mpi, &request));
+  const lrl_status s = lrl_comm_wait(c, &request, "the other ranks to start");
+  if (s != LRL_OK)
+    return s;     /* `pids` stays: MPI may still write to it */
+  c->pids = pids; /* from here on, waits look whether these processes live */
   c->shared = true;
   return LRL_OK;
 }
@@ -115,7 +118,10 @@ lrl_status lrl_comm_create_with(const struct lrl_comm_options *options, struct l
                  "srun started %d tasks but MPI sees one; try srun --mpi=pmix, or mpirun",
                  srun_tasks());
   if (s != LRL_OK) {
-    lrl_comm_destroy(c);
+    /* The others may have come further and never arrive at the end of MPI: mpirun ends them when
+     * this process exits without it. */
+    if (c->size == 1)
+      lrl_comm_destroy(c);
     return s;
   }
   *out = c;
