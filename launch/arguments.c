@@ -9,6 +9,16 @@ bool lrl_arguments_help(int argc, char **argv) {
   return false;
 }
 
+int lrl_arguments_usage(const struct lrl_option_table *t, const char *usage, int argc,
+                        char **argv) {
+  if (argc > 0 && !lrl_arguments_help(argc, argv))
+    return -1;
+  FILE *to = argc == 0 ? stderr : stdout;
+  fputs(usage, to);
+  lrl_config_help(t, to);
+  return argc == 0 ? 2 : 0;
+}
+
 /* Both "--best-of" and "--best_of". */
 static bool same_key(const char *a, const char *b) {
   for (; *a != '\0' && (*a == '-' ? '_' : *a) == (*b == '-' ? '_' : *b); a++)

@@ -11,4 +11,7 @@ lrl_status lrl_arguments_parse(const struct lrl_option_table *t, void *out, int 
                                int *n_rest);
 /* Whether --help or -h is among them. */
 bool lrl_arguments_help(int argc, char **argv);
+/* Without arguments or with --help: prints `usage` and every key, and returns what the command
+ * exits with, 2 or 0. Otherwise -1. */
+int lrl_arguments_usage(const struct lrl_option_table *t, const char *usage, int argc, char **argv);
 #endif

@@ -180,12 +180,9 @@ done:
 int lrl_command_bon_curve(int argc, char **argv) {
   struct curve_options o;
   int n_rest = 0;
-  if (argc == 0 || lrl_arguments_help(argc, argv)) {
-    FILE *to = argc == 0 ? stderr : stdout;
-    fputs(usage_text, to);
-    lrl_config_help(&table, to);
-    return argc == 0 ? 2 : 0;
-  }
+  const int shown = lrl_arguments_usage(&table, usage_text, argc, argv);
+  if (shown >= 0)
+    return shown;
   lrl_status s = lrl_arguments_parse(&table, &o, argc, argv, &n_rest);
   if (s == LRL_OK && n_rest != 1)
     s = LRL_FAIL(LRL_ERR_ARG, "one file of answers is needed");

@@ -151,22 +151,22 @@ static lrl_status convert(const struct convert_options *o, const char *in, const
   return convert_llama2c(o, in, out);
 }
 
+static const char usage_text[] =
+    "usage: laurel convert IN OUT.h5 [options]\n"
+    "       laurel convert MODEL FOLDER --to hf [options]\n"
+    "       laurel convert IN --list\n"
+    "\n"
+    "IN is a folder of Hugging Face (InternLM-XComposer2.5 and InternLM2, chat and reward; "
+    "Llama,\nMistral, Qwen2; CLIP) or a checkpoint of llama2.c (.bin); with --list also one "
+    "file of\nsafetensors or torch.save. OUT.h5 is for laurel generate, score and "
+    "model.init_from. MODEL is\na checkpoint or the folder of a run.\n\n";
+
 int lrl_command_convert(int argc, char **argv) {
   struct convert_options o;
   int n_rest = 0;
-  if (argc == 0 || lrl_arguments_help(argc, argv)) {
-    fputs("usage: laurel convert IN OUT.h5 [options]\n"
-          "       laurel convert MODEL FOLDER --to hf [options]\n"
-          "       laurel convert IN --list\n"
-          "\n"
-          "IN is a folder of Hugging Face (InternLM-XComposer2.5 and InternLM2, chat and reward; "
-          "Llama,\nMistral, Qwen2; CLIP) or a checkpoint of llama2.c (.bin); with --list also one "
-          "file of\nsafetensors or torch.save. OUT.h5 is for laurel generate, score and "
-          "model.init_from. MODEL is\na checkpoint or the folder of a run.\n\n",
-          argc == 0 ? stderr : stdout);
-    lrl_config_help(&table, argc == 0 ? stderr : stdout);
-    return argc == 0 ? 2 : 0;
-  }
+  const int shown = lrl_arguments_usage(&table, usage_text, argc, argv);
+  if (shown >= 0)
+    return shown;
   lrl_status s = lrl_arguments_parse(&table, &o, argc, argv, &n_rest);
   if (s == LRL_OK && n_rest != (o.list ? 1 : 2))
     s = LRL_FAIL(LRL_ERR_ARG, o.list

@@ -177,19 +177,19 @@ static lrl_status eval(const struct eval_options *o, int n_rest, char **rest) {
   return s;
 }
 
+static const char usage_text[] =
+    "usage: laurel eval MODEL --bench NAME --data FILE [options]\n"
+    "       laurel eval --bench NAME --from-scores FILE\n"
+    "\n"
+    "MODEL is a reward model or the folder of a run. Percent of pairs in which the chosen\n"
+    "answer has the higher score (a tie is wrong), beside the paper's numbers.\n\n";
+
 int lrl_command_eval(int argc, char **argv) {
   struct eval_options o;
   int n_rest = 0;
-  if (argc == 0 || lrl_arguments_help(argc, argv)) {
-    fputs("usage: laurel eval MODEL --bench NAME --data FILE [options]\n"
-          "       laurel eval --bench NAME --from-scores FILE\n"
-          "\n"
-          "MODEL is a reward model or the folder of a run. Percent of pairs in which the chosen\n"
-          "answer has the higher score (a tie is wrong), beside the paper's numbers.\n\n",
-          argc == 0 ? stderr : stdout);
-    lrl_config_help(&table, argc == 0 ? stderr : stdout);
-    return argc == 0 ? 2 : 0;
-  }
+  const int shown = lrl_arguments_usage(&table, usage_text, argc, argv);
+  if (shown >= 0)
+    return shown;
   lrl_status s = lrl_arguments_parse(&table, &o, argc, argv, &n_rest);
   if (s == LRL_OK)
     s = eval(&o, n_rest, argv);

@@ -169,12 +169,9 @@ static lrl_status filter(struct lrl_filter *f) {
 int lrl_command_filter(int argc, char **argv) {
   static struct lrl_filter f; /* large */
   int n_rest = 0;
-  if (argc == 0 || lrl_arguments_help(argc, argv)) {
-    FILE *to = argc == 0 ? stderr : stdout;
-    fputs(usage_text, to);
-    lrl_config_help(&table, to);
-    return argc == 0 ? 2 : 0;
-  }
+  const int shown = lrl_arguments_usage(&table, usage_text, argc, argv);
+  if (shown >= 0)
+    return shown;
   lrl_status s = lrl_arguments_parse(&table, &f.o, argc, argv, &n_rest);
   if (s == LRL_OK && n_rest > 0)
     s = LRL_FAIL(LRL_ERR_ARG, "command line: '%s' is not an option", argv[0]);

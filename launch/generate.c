@@ -255,12 +255,9 @@ done:
 int lrl_command_generate(int argc, char **argv) {
   struct lrl_generate_options o;
   int n_rest = 0;
-  if (argc == 0 || lrl_arguments_help(argc, argv)) {
-    FILE *to = argc == 0 ? stderr : stdout;
-    fputs(usage_text, to);
-    lrl_config_help(&lrl_generate_table, to);
-    return argc == 0 ? 2 : 0;
-  }
+  const int shown = lrl_arguments_usage(&lrl_generate_table, usage_text, argc, argv);
+  if (shown >= 0)
+    return shown;
   lrl_status s = lrl_arguments_parse(&lrl_generate_table, &o, argc, argv, &n_rest);
   if (s == LRL_OK)
     s = generate(&o, n_rest, argv);

@@ -85,12 +85,9 @@ static lrl_status report(const struct report_options *o, int n, char **paths) {
 int lrl_command_report(int argc, char **argv) {
   struct report_options o;
   int n_rest = 0;
-  if (argc == 0 || lrl_arguments_help(argc, argv)) {
-    FILE *to = argc == 0 ? stderr : stdout;
-    fputs(usage_text, to);
-    lrl_config_help(&table, to);
-    return argc == 0 ? 2 : 0;
-  }
+  const int shown = lrl_arguments_usage(&table, usage_text, argc, argv);
+  if (shown >= 0)
+    return shown;
   lrl_status s = lrl_arguments_parse(&table, &o, argc, argv, &n_rest);
   if (s == LRL_OK)
     s = report(&o, n_rest, argv);
