@@ -250,20 +250,24 @@ static lrl_status block_back(struct lrl_tape *tape, void *saved) {
 
 void lrl_block(struct lrl_tape *tape, lrl_block_fn *fn, void *user, int n_in,
                struct lrl_tensor **in, int n_out, struct lrl_tensor **out) {
-  if (tape->status != LRL_OK || (tape->record && !tape->recompute)) {
-    fn(tape, user, in, out);
-    return;
-  }
+  const bool plain = tape->record && !tape->recompute;
+  const struct lrl_node *last = tape->last;
   struct lrl_tensor *kept[4] = {0}; /* in and out may be the same array */
   for (int i = 0; i < n_in; i++)
     kept[i] = in[i];
-  struct lrl_tape inner = *tape;
-  inner.record = inner.saw_trainable = false;
   /* The outputs' place is not known before fn ran; run it above a mark, then move them down. */
   size_t mark = lrl_arena_mark(tape->arena);
-  fn(&inner, user, in, out);
-  if (!lrl_tape_ok(tape, inner.status))
+  if (plain || tape->status != LRL_OK)
+    fn(tape, user, in, out);
+  if (tape->status != LRL_OK || (plain && tape->last != last))
     return;
+  struct lrl_tape inner = *tape;
+  if (!plain) {
+    inner.record = inner.saw_trainable = false;
+    fn(&inner, user, in, out);
+    if (!lrl_tape_ok(tape, inner.status))
+      return;
+  }
   bool grads = inner.saw_trainable; /* a frozen block of frozen inputs is not gone back through */
   for (int i = 0; i < n_in; i++)
     grads = grads || (kept[i] != NULL && kept[i]->needs_grad);
@@ -294,7 +298,7 @@ void lrl_block(struct lrl_tape *tape, lrl_block_fn *fn, void *user, int n_in,
   }
   for (int i = 0; i < n_out; i++)
     out[i] = new_tensor(tape, moved[i]);
-  if (!grads || !tape->record)
+  if (!grads || !tape->record || plain)
     return;
   struct block_saved *b = lrl_tape_record(tape, block_back, sizeof *b, out[0],
                                           n_out > 1 ? out[1] : NULL, n_out > 2 ? out[2] : NULL);

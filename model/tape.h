@@ -112,9 +112,9 @@ lrl_status lrl_backward(struct lrl_tape *tape);
 /* Sets t's gradient by copying `grad` [rows, cols] of t's dtype. */
 void lrl_grad_seed(struct lrl_tape *tape, struct lrl_tensor *t, const void *grad);
 
-/* A block: out[0..n_out) = fn(in[0..n_in)). With tape->recompute, and where nothing is recorded,
- * only inputs and outputs stay in memory; fn runs again going back. Entries of in may be NULL; in
- * and out may be one array. At most 4 of each. */
+/* A block: out[0..n_out) = fn(in[0..n_in)). With tape->recompute, where nothing is recorded,
+ * or fn is frozen, only inputs and outputs stay in memory; with recompute fn runs again going back.
+ * Entries of in may be NULL; in and out may be one array. At most 4 of each. */
 typedef void lrl_block_fn(struct lrl_tape *tape, void *user, struct lrl_tensor **in,
                           struct lrl_tensor **out);
 void lrl_block(struct lrl_tape *tape, lrl_block_fn *fn, void *user, int n_in,
