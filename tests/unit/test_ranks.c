@@ -237,9 +237,7 @@ static void test_lost_ranks(void **state) {
     skip();
   static const struct {
     const char *mode, *message;
-  } cases[] = {{"die", ""},
-               {"stuck", "rank 0 waited 2 s for the gradient of"},
-               {"fail", "rank 1 cannot go on"}};
+  } cases[] = {{"die", ""}, {"stuck", "s for the gradient of"}, {"fail", "rank 1 cannot go on"}};
   for (int apart = 0; apart <= 1; apart++)
     for (int i = 0; i < 3; i++) {
       size_t n;

@@ -404,9 +404,10 @@ static lrl_status compare(void *user, const struct lrl_image *got) {
   const AVFrame *f = c->frame;
   for (int y = 0; y < got->height; y++)
     for (int x = 0; x < got->width; x++) {
+      const int row = y / 2, column = x / 2; /* of chroma */
       const double l = 255.0 / 219 * (f->data[0][y * f->linesize[0] + x] - 16),
-                   u = f->data[1][y / 2 * f->linesize[1] + x / 2] - 128.0,
-                   v = f->data[2][y / 2 * f->linesize[2] + x / 2] - 128.0;
+                   u = f->data[1][row * f->linesize[1] + column] - 128.0,
+                   v = f->data[2][row * f->linesize[2] + column] - 128.0;
       const double rgb[3] = {l + 1.596027 * v, l - 0.391762 * u - 0.812968 * v, l + 2.017232 * u};
       for (int k = 0; k < 3; k++) {
         const int off = abs(at_pixel(got, x, y)[k] - (int)lround(fmin(fmax(rgb[k], 0), 255)));
