@@ -124,10 +124,13 @@ void lrl_plan_print(const struct lrl_planner *p, const struct lrl_plan_request *
 
 /* ---- what to change ---- */
 
+/* Where a whole number is; NULL for other keys. */
 static int64_t *int_of(const struct lrl_planner *p, void *cfg, const char *path, size_t n) {
-  for (int i = 0; i < p->table.n; i++)
-    if (strncmp(p->table.options[i].path, path, n) == 0 && p->table.options[i].path[n] == '\0')
-      return (int64_t *)(void *)((char *)cfg + p->table.options[i].offset);
+  for (int i = 0; i < p->table.n; i++) {
+    const struct lrl_option *o = &p->table.options[i];
+    if (o->type == LRL_OPTION_INT && strncmp(o->path, path, n) == 0 && o->path[n] == '\0')
+      return (int64_t *)(void *)((char *)cfg + o->offset);
+  }
   return NULL;
 }
 
