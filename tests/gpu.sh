@@ -90,7 +90,8 @@ curve() {
     "$folder"/laurel reward configs/text_reward.yaml model.tokenizer="$out/world/tokenizer.model" \
       model.hidden_size=64 model.intermediate_size=160 model.num_hidden_layers=2 model.dtype="$dtype" \
       data.train="$out/world/arithmetic_train.json" train.batch_size=4 train.max_steps=$steps train.eval_steps=0 \
-      train.save_steps=0 train.log_steps=1 train.device="$d" train.output_dir="$out/curve_${dtype}_$d" || return 1
+      train.save_steps=0 train.log_steps=1 train.device="$d" train.output_dir="$out/curve_${dtype}_$d" \
+      train.overwrite=true || return 1
   done
   paste <(losses cpu) <(losses "$device") | awk -v most="$tolerance" -v steps="$steps" '
     { d = $1 - $2; d = d < 0 ? -d : d; if (d > worst) worst = d; n++ }
