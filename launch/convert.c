@@ -6,8 +6,8 @@
 #include "model/llama2c.h"
 #include "model/weights.h"
 #include "train/hf_model.h"
-#include "train/language_model.h"
 #include "train/option_rows.h"
+#include "train/saved_model.h"
 
 #include <stdlib.h>
 #include <string.h>

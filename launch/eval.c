@@ -43,7 +43,7 @@ static const struct lrl_option_table table = {rows, sizeof rows / sizeof rows[0]
 struct scorer {
   const struct eval_options *o;
   struct lrl_benchmark *b;
-  struct lrl_reward_model *model;
+  struct lrl_saved_model *model;
   struct lrl_judge judge;
   const char *image_root;
   int64_t first; /* item of the batch's first chat */
@@ -115,7 +115,8 @@ static lrl_status score(const struct eval_options *o, const char *model, struct 
   char *folder = NULL;
   lrl_status status;
   LRL_TRY(lrl_benchmark_read((enum lrl_benchmark_kind)o->bench, o->data, b));
-  LRL_TRY_GOTO(lrl_reward_model_open(model, lrl_device_name(o->device), (int)o->threads, &s.model));
+  LRL_TRY_GOTO(
+      lrl_saved_model_open(model, "reward", lrl_device_name(o->device), (int)o->threads, &s.model));
   LRL_TRY_GOTO(lrl_judge_init(&s.judge, s.model,
                               &(struct lrl_judge_options){false, o->hd_num, o->max_length}));
   if (o->image_root[0] == '\0' && (s.image_root = folder = lrl_path_folder(o->data)) == NULL)
@@ -123,7 +124,7 @@ static lrl_status score(const struct eval_options *o, const char *model, struct 
   LRL_TRY_GOTO(score_items(&s));
 done:
   lrl_judge_free(&s.judge);
-  lrl_reward_model_close(s.model);
+  lrl_saved_model_close(s.model);
   free(s.scores);
   free(folder);
   return status;

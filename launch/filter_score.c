@@ -11,7 +11,7 @@
 
 struct scorer {
   struct lrl_filter *f;
-  struct lrl_reward_model *model;
+  struct lrl_saved_model *model;
   struct lrl_judge judge;
   char *image_root;
   int64_t file;  /* whose root that is; -1: none yet */
@@ -216,7 +216,8 @@ static lrl_status on_row(void *user, int64_t file, struct lrl_pair *p) {
 static lrl_status score(struct scorer *s) {
   struct lrl_filter *f = s->f;
   const struct lrl_filter_options *o = &f->o;
-  LRL_TRY(lrl_reward_model_open(o->model, lrl_device_name(o->device), (int)o->threads, &s->model));
+  LRL_TRY(lrl_saved_model_open(o->model, "reward", lrl_device_name(o->device), (int)o->threads,
+                               &s->model));
   LRL_TRY(lrl_judge_init(
       &s->judge, s->model,
       &(struct lrl_judge_options){o->image_transform == 1, o->hd_num, o->max_length}));
@@ -243,7 +244,7 @@ lrl_status lrl_filter_score(struct lrl_filter *f) {
   const lrl_status status = score(&s);
   const lrl_status closed = lrl_filter_log_close(&s.log);
   lrl_judge_free(&s.judge);
-  lrl_reward_model_close(s.model);
+  lrl_saved_model_close(s.model);
   lrl_filter_replies_free(s.replies);
   free(s.image_root);
   free(s.scores);

@@ -66,7 +66,7 @@ static lrl_status set_up(struct lrl_generator *g, const char *model) {
   const struct lrl_generate_options *o = g->o;
   const struct lrl_image_ops *images = NULL;
   const char *device = lrl_device_name(o->device);
-  LRL_TRY(lrl_language_model_open(model, device, (int)o->threads, &g->model));
+  LRL_TRY(lrl_saved_model_open(model, "language", device, (int)o->threads, &g->model));
   g->raw = o->raw || lrl_data_options_template(&g->model->data) != LRL_TEMPLATE_CHAT;
   if (!g->raw && lrl_tokenizer_info(g->model->tokenizer)->im_start < 0)
     return LRL_FAIL(LRL_ERR_ARG, "%s knows no chat template; use --raw", g->model->path);
@@ -81,7 +81,7 @@ static lrl_status set_up(struct lrl_generator *g, const char *model) {
   LRL_TRY(lrl_arena_init(&g->memory, "answers and cache", (size_t)256 << 30));
   stop_ids(g);
   if (o->reward[0] != '\0') {
-    LRL_TRY(lrl_reward_model_open(o->reward, device, (int)o->threads, &g->reward));
+    LRL_TRY(lrl_saved_model_open(o->reward, "reward", device, (int)o->threads, &g->reward));
     LRL_TRY(lrl_judge_init(&g->judge, g->reward, &(struct lrl_judge_options){.max_length = 16384}));
   }
   g->out = o->out[0] == '\0' ? stdout : fopen(o->out, "w");
@@ -97,11 +97,11 @@ static void tear_down(struct lrl_generator *g) {
   free(g->rows);
   if (g->reward != NULL)
     lrl_judge_free(&g->judge);
-  lrl_reward_model_close(g->reward);
+  lrl_saved_model_close(g->reward);
   lrl_arena_free(&g->memory);
   lrl_batch_builder_free(&g->batch);
   lrl_image_ops_free(&g->images);
-  lrl_language_model_close(g->model);
+  lrl_saved_model_close(g->model);
 }
 
 /* Prompts of the good rows; their image tokens are computed here, once. */

@@ -3,7 +3,7 @@
 #define LRL_LAUNCH_GENERATE_H
 #include "data/chats.h"
 #include "train/judge.h"
-#include "train/language_model.h"
+#include "train/saved_model.h"
 
 #include <stdio.h>
 
@@ -32,11 +32,11 @@ struct lrl_generate_row {
 
 struct lrl_generator {
   const struct lrl_generate_options *o;
-  struct lrl_language_model *model;
+  struct lrl_saved_model *model;
   struct lrl_image_ops images;
   struct lrl_batch_builder batch; /* prompts of the good rows, in order */
   struct lrl_arena memory;
-  struct lrl_reward_model *reward; /* NULL: answers are not scored */
+  struct lrl_saved_model *reward; /* NULL: answers are not scored */
   struct lrl_judge judge;
   const char *image_root;
   FILE *out;

@@ -32,7 +32,7 @@ struct row {
   char error[300]; /* "" when the row is good */
 };
 struct scorer {
-  struct lrl_reward_model *model;
+  struct lrl_saved_model *model;
   struct lrl_judge judge;
   const char *image_root;
   int64_t batch_tokens;
@@ -221,7 +221,7 @@ static lrl_status parse(int argc, char **argv, struct args *a) {
 }
 
 static lrl_status set_up(struct scorer *s, const struct args *a, char **folder) {
-  LRL_TRY(lrl_reward_model_open(a->model, a->device, (int)a->threads, &s->model));
+  LRL_TRY(lrl_saved_model_open(a->model, "reward", a->device, (int)a->threads, &s->model));
   LRL_TRY(lrl_judge_init(
       &s->judge, s->model,
       &(struct lrl_judge_options){a->transform[0] == 't', a->hd_num, a->max_length}));
@@ -256,7 +256,7 @@ done:
   if (s.out != NULL && s.out != stdout && fclose(s.out) != 0 && status == LRL_OK)
     status = LRL_FAIL(LRL_ERR_IO, "cannot write %s: %s", a->out, strerror(errno));
   lrl_judge_free(&s.judge);
-  lrl_reward_model_close(s.model);
+  lrl_saved_model_close(s.model);
   free(s.rows);
   free(s.scores);
   free(folder);

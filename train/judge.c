@@ -1,16 +1,15 @@
 #include "train/judge.h"
 
-void lrl_judge_image_options(const struct lrl_reward_model *model,
+void lrl_judge_image_options(const struct lrl_saved_model *model,
                              const struct lrl_judge_options *options,
                              struct lrl_image_ops_options *out) {
-  *out = lrl_reward_image_options(&model->cfg.common.model, &model->cfg.common.data);
+  *out = lrl_reward_image_options(&model->options, &model->data);
   out->mode = options->training_geometry ? LRL_IMAGE_TRAINING : LRL_IMAGE_INFERENCE;
   out->hd_num = options->hd_num > 0 ? (int32_t)options->hd_num : out->hd_num;
 }
 
-lrl_status lrl_judge_init(struct lrl_judge *j, struct lrl_reward_model *model,
+lrl_status lrl_judge_init(struct lrl_judge *j, struct lrl_saved_model *model,
                           const struct lrl_judge_options *options) {
-  const struct lrl_reward_config *c = &model->cfg;
   const struct lrl_image_ops *images = NULL;
   *j = (struct lrl_judge){.model = model};
   if (model->model.cfg.has_vision) {
@@ -21,9 +20,9 @@ lrl_status lrl_judge_init(struct lrl_judge *j, struct lrl_reward_model *model,
   }
   lrl_batch_builder_init(&j->batch, images);
   j->chat = (struct lrl_chat_options){
-      .form = lrl_data_options_template(&c->common.data),
+      .form = lrl_data_options_template(&model->data),
       .mode = LRL_CHAT_SCORING,
-      .suffix = c->common.data.reward_suffix == 0 ? LRL_CHAT_REWARD : LRL_CHAT_REWARD_NO_NEWLINE,
+      .suffix = model->data.reward_suffix == 0 ? LRL_CHAT_REWARD : LRL_CHAT_REWARD_NO_NEWLINE,
       .pack = LRL_PACK_REWARD,
       .max_length = options->max_length};
   return LRL_OK;

@@ -6,7 +6,7 @@
 #include "train/reward_model.h"
 
 struct lrl_judge {
-  struct lrl_reward_model *model;
+  struct lrl_saved_model *model;
   struct lrl_image_ops images;
   struct lrl_batch_builder batch; /* the chats added so far */
   struct lrl_chat_options chat;
@@ -20,11 +20,11 @@ struct lrl_judge_options {
 };
 
 /* How the judge cuts images; the model sees some. */
-void lrl_judge_image_options(const struct lrl_reward_model *model,
+void lrl_judge_image_options(const struct lrl_saved_model *model,
                              const struct lrl_judge_options *options,
                              struct lrl_image_ops_options *out);
 /* The model stays the caller's and outlives the judge. */
-lrl_status lrl_judge_init(struct lrl_judge *j, struct lrl_reward_model *model,
+lrl_status lrl_judge_init(struct lrl_judge *j, struct lrl_saved_model *model,
                           const struct lrl_judge_options *options);
 void lrl_judge_free(struct lrl_judge *j);
 /* Adds a chat, its image paths relative to image_root. Errors as lrl_batch_builder_add_chat; the

@@ -6,7 +6,7 @@
 
 /* Collective. As lrl_trainer_run: the run's folder is described in train/run.h; config_text:
  * "key: value" lines, kept in config.yaml and in checkpoints. A checkpoint is a language model
- * (train/language_model.h) that laurel generate reads, with the trainer's state beside it. */
+ * (train/saved_model.h) that laurel generate reads, with the trainer's state beside it. */
 lrl_status lrl_ppo_train(const struct lrl_ppo_config *cfg, struct lrl_comm *comm,
                          const char *config_text);
 #endif

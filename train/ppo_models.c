@@ -234,8 +234,8 @@ lrl_status lrl_ppo_models_open(struct lrl_ppo_models *m, const struct lrl_ppo_co
   if (c->estimator == 0)
     LRL_TRY(open_critic(m, c, ctx));
   if (c->reward_model[0] != '\0')
-    LRL_TRY(lrl_reward_model_open(c->reward_model, lrl_device_name(c->device), (int)c->threads,
-                                  &m->reward));
+    LRL_TRY(lrl_saved_model_open(c->reward_model, "reward", lrl_device_name(c->device),
+                                 (int)c->threads, &m->reward));
   LRL_TRY(share_vision(m, &m->reference, "reference"));
   LRL_TRY(share_vision(m, &m->critic, "critic"));
   see_with(m);
@@ -247,7 +247,7 @@ void lrl_ppo_models_close(struct lrl_ppo_models *m) {
   for (int i = 0; i < 4; i++)
     if (all[i]->present)
       lrl_vlm_free(&all[i]->model);
-  lrl_reward_model_close(m->reward);
+  lrl_saved_model_close(m->reward);
   lrl_tokenizer_close(m->tokenizer);
   *m = (struct lrl_ppo_models){0};
 }

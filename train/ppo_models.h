@@ -19,10 +19,10 @@ struct lrl_ppo_network {
 struct lrl_ppo_models {
   struct lrl_tokenizer *tokenizer; /* the policy's */
   struct lrl_ppo_network policy, reference, critic;
-  struct lrl_ppo_network ema;      /* f32 average of the policy; present when ppo.ema_beta > 0 */
-  bool reference_without_lora;     /* the reference is the policy without its adapters */
-  struct lrl_reward_model *reward; /* NULL: the gold rules score */
-  bool reward_same_tiles;          /* it cuts images as the policy does, so it sees each once */
+  struct lrl_ppo_network ema;     /* f32 average of the policy; present when ppo.ema_beta > 0 */
+  bool reference_without_lora;    /* the reference is the policy without its adapters */
+  struct lrl_saved_model *reward; /* NULL: the gold rules score */
+  bool reward_same_tiles;         /* it cuts images as the policy does, so it sees each once */
   enum lrl_vision_share reward_vision;
 };
 

@@ -2,8 +2,8 @@
  * besides, unless train.save_optimizer is false, "state" (JSON), "optimizer", "critic",
  * "critic_optimizer" and "ema". */
 #include "kernels/log.h"
-#include "train/language_model.h"
 #include "train/ppo_trainer.h"
+#include "train/saved_model.h"
 
 #include <inttypes.h>
 #include <omp.h>

@@ -1,9 +1,7 @@
 #include "train/reward_model.h"
 
-#include "train/checkpoint.h"
 #include "train/feed.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,64 +18,8 @@ struct lrl_image_ops_options lrl_reward_image_options(const struct lrl_model_opt
   };
 }
 
-static lrl_status read_model(struct lrl_reward_model *m, struct lrl_checkpoint *c,
-                             const char *device, int threads) {
-  const struct lrl_option_table table = {lrl_reward_options, lrl_n_reward_options};
-  char *kind = NULL, *config = NULL;
-  struct lrl_vlm_config v;
-  lrl_status status;
-  LRL_TRY_GOTO(lrl_checkpoint_get_text(c, "kind", &kind));
-  if (strcmp(kind, "reward") != 0)
-    LRL_TRY_GOTO(LRL_FAIL(LRL_ERR_FORMAT, "%s is not a reward model", m->path));
-  LRL_TRY_GOTO(lrl_checkpoint_get_text(c, "config", &config));
-  lrl_config_defaults(&table, &m->cfg);
-  LRL_TRY_GOTO(lrl_config_parse_text(&table, &m->cfg, config, m->path));
-  LRL_TRY_GOTO(lrl_checkpoint_get_tokenizer(c, &m->tokenizer));
-  LRL_TRY_GOTO(
-      lrl_model_options_config(&m->cfg.common.model, lrl_tokenizer_info(m->tokenizer), &v));
-  v.train_decoder = v.train_vision = v.train_projector = false;
-  LRL_TRY_GOTO(lrl_ctx_init(&m->ctx, device, threads));
-  LRL_TRY_GOTO(lrl_arena_init(&m->steps, "step memory", (size_t)256 << 30));
-  LRL_TRY_GOTO(lrl_vlm_init(&m->model, &v));
-  LRL_TRY_GOTO(lrl_checkpoint_get_params(c, "model", &m->model.params));
-done:
-  free(kind);
-  free(config);
-  return status;
-}
-
-lrl_status lrl_reward_model_open(const char *path, const char *device, int threads,
-                                 struct lrl_reward_model **out) {
-  struct lrl_reward_model *m = calloc(1, sizeof *m);
-  struct lrl_checkpoint *c = NULL;
-  lrl_status status;
-  *out = NULL;
-  if (m == NULL)
-    return LRL_FAIL(LRL_ERR_MEMORY, "no memory for the model");
-  LRL_TRY_GOTO(lrl_checkpoint_find(path, m->path, sizeof m->path));
-  LRL_TRY_GOTO(lrl_checkpoint_open(m->path, NULL, &c));
-  LRL_TRY_GOTO(read_model(m, c, device, threads));
-  *out = m;
-done:
-  lrl_checkpoint_close(c);
-  if (status != LRL_OK)
-    lrl_reward_model_close(m);
-  return status;
-}
-
-void lrl_reward_model_close(struct lrl_reward_model *m) {
-  if (m == NULL)
-    return;
-  lrl_vlm_free(&m->model);
-  lrl_arena_free(&m->steps);
-  if (m->ctx.backend != NULL)
-    lrl_ctx_free(&m->ctx);
-  lrl_tokenizer_close(m->tokenizer);
-  free(m);
-}
-
 /* Puts the rows side by side and finds where they stand. */
-static lrl_status place(struct lrl_tape *tape, const struct lrl_reward_model *m,
+static lrl_status place(struct lrl_tape *tape, const struct lrl_saved_model *m,
                         const struct lrl_batch *b, const struct lrl_image_rows *images,
                         int64_t n_images, struct lrl_vlm_input *in) {
   const int64_t hidden = m->model.cfg.decoder.hidden_size;
@@ -108,12 +50,12 @@ static lrl_status place(struct lrl_tape *tape, const struct lrl_reward_model *m,
   return LRL_OK;
 }
 
-lrl_status lrl_reward_model_score(struct lrl_reward_model *m, const struct lrl_batch *b,
+lrl_status lrl_reward_model_score(struct lrl_saved_model *m, const struct lrl_batch *b,
                                   float *scores) {
   return lrl_reward_model_score_seen(m, b, NULL, 0, scores);
 }
 
-lrl_status lrl_reward_model_score_seen(struct lrl_reward_model *m, const struct lrl_batch *b,
+lrl_status lrl_reward_model_score_seen(struct lrl_saved_model *m, const struct lrl_batch *b,
                                        const struct lrl_image_rows *images, int64_t n_images,
                                        float *scores) {
   struct lrl_tape tape;

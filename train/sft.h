@@ -11,7 +11,7 @@ struct lrl_sft_config {
 extern const struct lrl_option lrl_sft_options[];
 extern const int lrl_n_sft_options;
 
-/* Collective; see lrl_trainer_run. The checkpoints are language models (train/language_model.h). */
+/* Collective; see lrl_trainer_run. The checkpoints are language models (train/saved_model.h). */
 lrl_status lrl_sft_train(const struct lrl_sft_config *cfg, struct lrl_comm *comm,
                          const char *config_text);
 #endif

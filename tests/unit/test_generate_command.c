@@ -1,7 +1,7 @@
 /* laurel convert and laurel generate as a user runs them. */
 #include "model/param_build.h"
-#include "train/language_model.h"
 #include "train/reward_config.h"
+#include "train/saved_model.h"
 
 #include <jansson.h>
 #include <math.h>

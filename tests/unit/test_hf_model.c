@@ -5,8 +5,7 @@
 #include "model/hf_map.h"
 #include "train/checkpoint.h"
 #include "train/hf_model.h"
-#include "train/language_model.h"
-#include "train/reward_model.h"
+#include "train/saved_model.h"
 
 #include <time.h>
 
@@ -94,11 +93,11 @@ static void write_xcomposer(const char *folder, bool reward, int64_t shard) {
 
 static void test_xcomposer(void **state) {
   (void)state;
-  struct lrl_reward_model *m;
-  struct lrl_language_model *lm;
+  struct lrl_saved_model *m;
+  struct lrl_saved_model *lm;
   write_xcomposer(fx_path("reward"), true, 60000);
   round_trip("reward", "reward");
-  if (lrl_reward_model_open(fx_path("reward.h5"), "cpu", 1, &m) != LRL_OK)
+  if (lrl_saved_model_open(fx_path("reward.h5"), "reward", "cpu", 1, &m) != LRL_OK)
     fail_msg("%s", lrl_last_error());
   const struct lrl_vlm_config *c = &m->model.cfg;
   assert_int_equal(c->dtype, LRL_BF16);
@@ -116,11 +115,11 @@ static void test_xcomposer(void **state) {
   expect_param(&m->model.params, "plora_sub_GN", 0, fx_path("reward"), "plora_sub_GN", 0,
                4 * HF_VIT);
   SAME("score.weight", 1);
-  lrl_reward_model_close(m);
+  lrl_saved_model_close(m);
   write_xcomposer(fx_path("chat"), false, 1 << 30);
   round_trip("chat", "language");
-  assert_int_equal(lrl_language_model_open(fx_path("chat.h5"), "cpu", 1, &lm), LRL_OK);
-  lrl_language_model_close(lm);
+  assert_int_equal(lrl_saved_model_open(fx_path("chat.h5"), "language", "cpu", 1, &lm), LRL_OK);
+  lrl_saved_model_close(lm);
   /* The folder of another model gives its config and code. */
   export(fx_path("chat.h5"), fx_path("like"), fx_path("chat"));
   assert_int_equal(access(fx_path("like/modeling.py"), R_OK), 0);
@@ -194,21 +193,21 @@ static void test_decoders(void **state) {
     round_trip(name, cases[i].kind);
     if (strcmp(cases[i].kind, "language") != 0)
       continue;
-    struct lrl_language_model *m;
-    if (lrl_language_model_open(fx_path(h5), "cpu", 1, &m) != LRL_OK)
+    struct lrl_saved_model *m;
+    if (lrl_saved_model_open(fx_path(h5), "language", "cpu", 1, &m) != LRL_OK)
       fail_msg("%s", lrl_last_error());
     if (strcmp(cases[i].type, "internlm2") != 0)
       expect_packed(name, &m->model.params, "weight");
     if (cases[i].head_rows == 0)
       expect_param(&m->model.params, "output.weight", 0, fx_path(name), "model.embed_tokens.weight",
                    0, 300);
-    lrl_language_model_close(m);
+    lrl_saved_model_close(m);
   }
-  struct lrl_reward_model *m;
-  assert_int_equal(lrl_reward_model_open(fx_path("text2.h5"), "cpu", 1, &m), LRL_OK);
+  struct lrl_saved_model *m;
+  assert_int_equal(lrl_saved_model_open(fx_path("text2.h5"), "reward", "cpu", 1, &m), LRL_OK);
   expect_packed("text2", &m->model.params, "weight");
   expect_packed("text2", &m->model.params, "bias");
-  lrl_reward_model_close(m);
+  lrl_saved_model_close(m);
 }
 
 /* Tables that older versions saved. */
