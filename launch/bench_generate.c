@@ -4,32 +4,27 @@
 #include "launch/bench_parts.h"
 #include "model/generate.h"
 #include "model/param_build.h"
-#include "train/option_rows.h"
 
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct generate_config {
-  int64_t layers, hidden, ffn, heads, kv_heads, vocab, prompt, tokens, batch, repeats, threads;
-  int dtype;
+  struct lrl_bench_network net;
+  int64_t prompt, tokens, batch, repeats, threads;
+  int device;
   double temperature, top_p;
   int64_t top_k;
 };
 #define AT(f) offsetof(struct generate_config, f)
 static const struct lrl_option rows[] = {
-    LRL_ROW_INT("layers", AT(layers), "8", 1, 1000, "", "decoder layers"),
-    LRL_ROW_INT("hidden", AT(hidden), "512", 1, 65536, "", "width"),
-    LRL_ROW_INT("ffn", AT(ffn), "1408", 1, 262144, "", "SwiGLU width"),
-    LRL_ROW_INT("heads", AT(heads), "8", 1, 1024, "", "query heads"),
-    LRL_ROW_INT("kv_heads", AT(kv_heads), "8", 1, 1024, "", "key/value heads"),
-    LRL_ROW_INT("vocab", AT(vocab), "32000", 2, 1000000, "tokens", "vocabulary"),
+    LRL_BENCH_NETWORK_ROWS(AT(net), "32000", "bf16"),
     LRL_ROW_INT("prompt", AT(prompt), "64", 1, 1000000, "tokens", "length of a prompt"),
     LRL_ROW_INT("tokens", AT(tokens), "64", 2, 1000000, "tokens", "new tokens a sample"),
     LRL_ROW_INT("batch", AT(batch), "0", 0, 4096, "", "samples at once; 0: 1, 8 and 32"),
     LRL_ROW_INT("repeats", AT(repeats), "3", 1, 1000, "", "measured runs, after one before"),
     LRL_ROW_INT("threads", AT(threads), "0", 0, 1024, "", "0: as many as the machine has"),
-    LRL_ROW_ENUM("dtype", AT(dtype), "bf16", "f32|bf16", "type of weights and activations"),
+    LRL_ROW_ENUM("device", AT(device), "cpu", LRL_DEVICES, "what computes"),
     LRL_ROW_NUM("temperature", AT(temperature), "1", 0, 100, "of sampling; 0: greedy"),
     LRL_ROW_NUM("top_p", AT(top_p), "1", 0, 1, "of sampling"),
     LRL_ROW_INT("top_k", AT(top_k), "0", 0, 1000000, "", "of sampling; 0: off"),
@@ -48,28 +43,15 @@ struct generate_bench {
 
 static lrl_status setup(struct generate_bench *b) {
   const struct generate_config *c = &b->cfg;
-  const lrl_dtype dtype = c->dtype == 0 ? LRL_F32 : LRL_BF16;
-  if (c->hidden % c->heads != 0)
-    return LRL_FAIL(LRL_ERR_SHAPE, "hidden %lld is no multiple of heads %lld", (long long)c->hidden,
-                    (long long)c->heads);
-  const struct lrl_decoder_config d = {.vocab_size = c->vocab,
-                                       .hidden_size = c->hidden,
-                                       .intermediate_size = c->ffn,
-                                       .num_hidden_layers = c->layers,
-                                       .num_attention_heads = c->heads,
-                                       .num_key_value_heads = c->kv_heads,
-                                       .rms_norm_eps = 1e-5,
-                                       .initializer_range = 0.02,
-                                       .pad_token_id = -1,
-                                       .rope = {.head_dim = c->hidden / c->heads,
-                                                .max_position_embeddings = c->prompt + c->tokens,
-                                                .theta = 1e6}};
-  LRL_TRY(lrl_ctx_init(&b->ctx, "cpu", (int)c->threads));
+  const lrl_dtype dtype = lrl_bench_dtype(&c->net);
+  struct lrl_decoder_config d;
+  LRL_TRY(lrl_bench_decoder(&c->net, c->prompt + c->tokens, &d));
+  LRL_TRY(lrl_ctx_init(&b->ctx, lrl_device_name(c->device), (int)c->threads));
   LRL_TRY(lrl_arena_init(&b->weights, "weights and cache", (size_t)256 << 30));
   LRL_TRY(lrl_arena_init(&b->steps, "step memory", (size_t)256 << 30));
   LRL_TRY(lrl_decoder_build(&b->decoder, &d, &b->params, dtype, false));
   const int head = lrl_param_unit_add(&b->params, "output", dtype, false);
-  lrl_param_add(&b->params, head, "output.weight", c->vocab, c->hidden, 0.02f);
+  lrl_param_add(&b->params, head, "output.weight", c->net.vocab, c->net.hidden, 0.02f);
   LRL_TRY(lrl_param_set_alloc(&b->params, &b->weights));
   b->lm = (struct lrl_lm){&b->decoder, &b->params.units[head], 0};
   return lrl_param_set_init(&b->params, 1);
@@ -94,15 +76,15 @@ static lrl_status one_run(struct generate_bench *b, int64_t batch, double *prefi
   const struct generate_config *c = &b->cfg;
   const size_t mark = lrl_arena_mark(&b->weights);
   struct lrl_gen_prompt *prompts =
-      lrl_arena_alloc(&b->weights, (size_t)batch * sizeof(struct lrl_gen_prompt));
-  int32_t *ids = lrl_arena_alloc(&b->weights, (size_t)(batch * c->prompt) * sizeof *ids);
+      lrl_arena_host(&b->weights, (size_t)batch * sizeof(struct lrl_gen_prompt));
+  int32_t *ids = lrl_arena_host(&b->weights, (size_t)(batch * c->prompt) * sizeof *ids);
   if (prompts == NULL || ids == NULL)
     return LRL_ERR_MEMORY;
   for (int64_t i = 0; i < batch; i++) {
     prompts[i] = (struct lrl_gen_prompt){
         .ids = ids + i * c->prompt, .n_ids = c->prompt, .n_samples = 1, .key = (uint64_t)i};
     for (int64_t t = 0; t < c->prompt; t++)
-      ids[i * c->prompt + t] = (int32_t)((i * 31 + t * 7919) % c->vocab);
+      ids[i * c->prompt + t] = (int32_t)((i * 31 + t * 7919) % c->net.vocab);
   }
   const struct lrl_gen_options o = {.temperature = c->temperature,
                                     .top_p = c->top_p,
@@ -152,10 +134,12 @@ static lrl_status measure(struct generate_bench *b, int64_t batch) {
 static lrl_status run(void *state) {
   struct generate_bench *b = state;
   LRL_TRY(setup(b));
+  const size_t probe = (size_t)(b->cfg.net.hidden < 512 ? 1 : 512)
+                       << 20; /* small: on the simulator */
   for (int i = 0; i < 3; i++)
-    LRL_TRY(lrl_bench_probe_memory(&b->peaks, &b->ctx, &b->steps, (size_t)512 << 20));
+    LRL_TRY(lrl_bench_probe_memory(&b->peaks, &b->ctx, &b->steps, probe));
   printf("measured read bandwidth %.1f GB/s, %d threads, %s\n", b->peaks.read / 1e9,
-         b->ctx.n_threads, b->cfg.dtype == 0 ? "f32" : "bf16");
+         b->ctx.n_threads, b->cfg.net.dtype == 0 ? "f32" : "bf16");
   printf("%5s %12s %12s %12s %10s %10s %9s %10s\n", "batch", "prefill t/s", "decode t/s", "median",
          "ms/step", "floor ms", "GB/s", "of read");
   if (b->cfg.batch > 0)

@@ -38,6 +38,26 @@ int lrl_bench_part_main(const struct lrl_bench_part *p, int argc, char **argv) {
   return s == LRL_OK ? 0 : 1;
 }
 
+lrl_status lrl_bench_decoder(const struct lrl_bench_network *n, int64_t max_positions,
+                             struct lrl_decoder_config *out) {
+  if (n->hidden % n->heads != 0)
+    return LRL_FAIL(LRL_ERR_SHAPE, "hidden %lld is no multiple of heads %lld", (long long)n->hidden,
+                    (long long)n->heads);
+  *out = (struct lrl_decoder_config){.vocab_size = n->vocab,
+                                     .hidden_size = n->hidden,
+                                     .intermediate_size = n->ffn,
+                                     .num_hidden_layers = n->layers,
+                                     .num_attention_heads = n->heads,
+                                     .num_key_value_heads = n->kv_heads,
+                                     .rms_norm_eps = 1e-5,
+                                     .initializer_range = 0.02,
+                                     .pad_token_id = -1,
+                                     .rope = {.head_dim = n->hidden / n->heads,
+                                              .max_position_embeddings = max_positions,
+                                              .theta = 1e6}};
+  return LRL_OK;
+}
+
 int lrl_bench_by_value(const void *a, const void *b) {
   const double x = *(const double *)a, y = *(const double *)b;
   return x < y ? -1 : x > y;

@@ -3,6 +3,8 @@
 #define LRL_BENCH_PARTS_H
 #include "kernels/backend.h"
 #include "launch/config.h"
+#include "model/decoder.h"
+#include "train/option_rows.h"
 
 /* As the commands of launch/commands.h. */
 int lrl_bench_ops(int argc, char **argv);
@@ -23,6 +25,33 @@ struct lrl_bench_part {
 };
 /* Help, options, run, a sentence when it fails: the exit status. */
 int lrl_bench_part_main(const struct lrl_bench_part *p, int argc, char **argv);
+
+/* The text decoder that a part trains or decodes with, and its rows of the part's table. */
+struct lrl_bench_network {
+  int64_t layers, hidden, ffn, heads, kv_heads, vocab;
+  int dtype; /* 0: f32, 1: bf16 */
+};
+#define LRL_BENCH_NETWORK_ROWS(at, vocabulary, type)                                               \
+  LRL_ROW_INT("layers", (at) + offsetof(struct lrl_bench_network, layers), "8", 1, 1000, "",       \
+              "decoder layers"),                                                                   \
+      LRL_ROW_INT("hidden", (at) + offsetof(struct lrl_bench_network, hidden), "512", 1, 65536,    \
+                  "", "width"),                                                                    \
+      LRL_ROW_INT("ffn", (at) + offsetof(struct lrl_bench_network, ffn), "1408", 1, 262144, "",    \
+                  "SwiGLU width"),                                                                 \
+      LRL_ROW_INT("heads", (at) + offsetof(struct lrl_bench_network, heads), "8", 1, 1024, "",     \
+                  "query heads"),                                                                  \
+      LRL_ROW_INT("kv_heads", (at) + offsetof(struct lrl_bench_network, kv_heads), "8", 1, 1024,   \
+                  "", "key/value heads"),                                                          \
+      LRL_ROW_INT("vocab", (at) + offsetof(struct lrl_bench_network, vocab), vocabulary, 2,        \
+                  1000000, "tokens", "vocabulary"),                                                \
+      LRL_ROW_ENUM("dtype", (at) + offsetof(struct lrl_bench_network, dtype), type, "f32|bf16",    \
+                   "type of weights and activations")
+static inline lrl_dtype lrl_bench_dtype(const struct lrl_bench_network *n) {
+  return n->dtype == 0 ? LRL_F32 : LRL_BF16;
+}
+/* Errors: heads do not divide the width. */
+lrl_status lrl_bench_decoder(const struct lrl_bench_network *n, int64_t max_positions,
+                             struct lrl_decoder_config *out);
 
 /* Prints the keys when the arguments ask for them. */
 bool lrl_bench_help(const char *part, const struct lrl_option_table *table, int argc, char **argv);

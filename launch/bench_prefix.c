@@ -4,7 +4,6 @@
 #include "launch/bench_parts.h"
 #include "model/param_build.h"
 #include "train/optimizer.h"
-#include "train/option_rows.h"
 #include "train/reward_step.h"
 
 #include <math.h>
@@ -13,24 +12,18 @@
 #include <string.h>
 
 struct prefix_config {
-  int64_t layers, hidden, ffn, heads, kv_heads, vocab, pairs, prompt, answer, turns, threads;
-  int dtype;
+  struct lrl_bench_network net;
+  int64_t pairs, prompt, answer, turns, threads;
 };
 #define AT(f) offsetof(struct prefix_config, f)
 static const struct lrl_option rows[] = {
-    LRL_ROW_INT("layers", AT(layers), "8", 1, 1000, "", "decoder layers"),
-    LRL_ROW_INT("hidden", AT(hidden), "512", 1, 65536, "", "width"),
-    LRL_ROW_INT("ffn", AT(ffn), "1408", 1, 262144, "", "SwiGLU width"),
-    LRL_ROW_INT("heads", AT(heads), "8", 1, 1024, "", "query heads"),
-    LRL_ROW_INT("kv_heads", AT(kv_heads), "8", 1, 1024, "", "key/value heads"),
-    LRL_ROW_INT("vocab", AT(vocab), "8000", 1, 1000000, "tokens", "vocabulary"),
+    LRL_BENCH_NETWORK_ROWS(AT(net), "8000", "f32"),
     LRL_ROW_INT("pairs", AT(pairs), "4", 1, 100000, "", "pairs a step"),
     LRL_ROW_INT("prompt", AT(prompt), "512", 1, 1000000, "tokens", "of a pair"),
     LRL_ROW_INT("answer", AT(answer), "128", 1, 1000000, "tokens", "of each answer"),
     LRL_ROW_INT("turns", AT(turns), "3", 1, 100000, "",
                 "measured steps each way, after one before"),
     LRL_ROW_INT("threads", AT(threads), "0", 0, 1024, "", "0: as many as the machine has"),
-    LRL_ROW_ENUM("dtype", AT(dtype), "f32", "f32|bf16", "type of weights and activations"),
 };
 static const struct lrl_option_table table = {rows, sizeof rows / sizeof rows[0]};
 
@@ -72,7 +65,8 @@ static lrl_status make_batch(struct prefix_bench *b, bool shared) {
       length[s] = (int32_t)(to - from);
       parent[s] = part > 0 && shared ? (int32_t)prompt_seq : -1;
       for (int64_t i = from; i < to; i++)
-        ids[at++] = (int32_t)((p * 31 + i * 7919 + (i >= c->prompt ? part * 101 : 0)) % c->vocab);
+        ids[at++] =
+            (int32_t)((p * 31 + i * 7919 + (i >= c->prompt ? part * 101 : 0)) % c->net.vocab);
       if (part > 0) {
         seq[(part - 1) * c->pairs + p] = (int32_t)s;
         last[(part - 1) * c->pairs + p] = (int32_t)at - 1;
@@ -104,24 +98,8 @@ static lrl_status make_batch(struct prefix_bench *b, bool shared) {
 
 static lrl_status setup(struct prefix_bench *b) {
   const struct prefix_config *c = &b->cfg;
-  if (c->hidden % c->heads != 0)
-    return LRL_FAIL(LRL_ERR_SHAPE, "hidden %lld is no multiple of heads %lld", (long long)c->hidden,
-                    (long long)c->heads);
-  const struct lrl_vlm_config v = {
-      .decoder = {.vocab_size = c->vocab,
-                  .hidden_size = c->hidden,
-                  .intermediate_size = c->ffn,
-                  .num_hidden_layers = c->layers,
-                  .num_attention_heads = c->heads,
-                  .num_key_value_heads = c->kv_heads,
-                  .rms_norm_eps = 1e-5,
-                  .initializer_range = 0.02,
-                  .pad_token_id = -1,
-                  .rope = {.head_dim = c->hidden / c->heads,
-                           .max_position_embeddings = c->prompt + c->answer,
-                           .theta = 1e6}},
-      .dtype = c->dtype == 0 ? LRL_F32 : LRL_BF16,
-      .train_decoder = true};
+  struct lrl_vlm_config v = {.dtype = lrl_bench_dtype(&c->net), .train_decoder = true};
+  LRL_TRY(lrl_bench_decoder(&c->net, c->prompt + c->answer, &v.decoder));
   const struct lrl_optimizer_options o = {.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8};
   LRL_TRY(lrl_ctx_init(&b->ctx, "cpu", (int)c->threads));
   LRL_TRY(lrl_arena_init(&b->steps, "step memory", (size_t)256 << 30));
@@ -171,8 +149,8 @@ static lrl_status run(void *state) {
     for (int way = 0; way < 2; way++)
       qsort(seconds[way], n, sizeof **seconds, lrl_bench_by_value);
     printf("training step, %s: %lld pairs, prompt %lld, answers %lld tokens\n",
-           b->cfg.dtype == 0 ? "f32" : "bf16", (long long)b->cfg.pairs, (long long)b->cfg.prompt,
-           (long long)b->cfg.answer);
+           b->cfg.net.dtype == 0 ? "f32" : "bf16", (long long)b->cfg.pairs,
+           (long long)b->cfg.prompt, (long long)b->cfg.answer);
     printf("%-16s %8s %10s %10s\n", "", "tokens", "best s", "median s");
     for (int way = 0; way < 2; way++)
       printf("%-16s %8lld %10.4f %10.4f\n", way == 0 ? "shared prompt" : "prompt twice",

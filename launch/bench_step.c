@@ -2,29 +2,23 @@
  * whole vocabulary, backward, gradient norm, AdamW - against the machine's arithmetic peak in the
  * same run. */
 #include "launch/bench_parts.h"
-#include "model/decoder.h"
 #include "model/param_build.h"
 #include "train/optimizer.h"
-#include "train/option_rows.h"
 
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct bench_config {
-  int64_t layers, hidden, ffn, heads, kv_heads, vocab, sequences, length, steps, threads;
+  struct lrl_bench_network net;
+  int64_t sequences, length, steps, threads;
   double seconds;
-  int dtype, device;
+  int device;
   bool recompute;
 };
 #define AT(f) offsetof(struct bench_config, f)
 static const struct lrl_option rows[] = {
-    LRL_ROW_INT("layers", AT(layers), "8", 1, 1000, "", "decoder layers"),
-    LRL_ROW_INT("hidden", AT(hidden), "512", 1, 65536, "", "width"),
-    LRL_ROW_INT("ffn", AT(ffn), "1408", 1, 262144, "", "SwiGLU width"),
-    LRL_ROW_INT("heads", AT(heads), "8", 1, 1024, "", "query heads"),
-    LRL_ROW_INT("kv_heads", AT(kv_heads), "8", 1, 1024, "", "key/value heads"),
-    LRL_ROW_INT("vocab", AT(vocab), "32000", 1, 1000000, "tokens", "vocabulary"),
+    LRL_BENCH_NETWORK_ROWS(AT(net), "32000", "f32"),
     LRL_ROW_INT("sequences", AT(sequences), "8", 1, 100000, "", "sequences a step"),
     LRL_ROW_INT("length", AT(length), "512", 1, 1000000, "tokens", "tokens a sequence"),
     LRL_ROW_INT("steps", AT(steps), "10", 1, 100000, "",
@@ -33,7 +27,6 @@ static const struct lrl_option rows[] = {
                 "to spend on measured steps; at least two are made"),
     LRL_ROW_INT("threads", AT(threads), "0", 0, 1024, "", "0: as many as the machine has"),
     LRL_ROW_ENUM("device", AT(device), "cpu", LRL_DEVICES, "what computes"),
-    LRL_ROW_ENUM("dtype", AT(dtype), "f32", "f32|bf16", "type of weights and activations"),
     LRL_ROW_BOOL("recompute", AT(recompute), "false",
                  "recompute each layer going back instead of keeping its activations"),
 };
@@ -54,28 +47,15 @@ struct bench {
 
 static lrl_status setup(struct bench *b) {
   const struct bench_config *c = &b->cfg;
-  if (c->hidden % c->heads != 0)
-    return LRL_FAIL(LRL_ERR_SHAPE, "hidden %lld is no multiple of heads %lld", (long long)c->hidden,
-                    (long long)c->heads);
-  struct lrl_decoder_config d = {.vocab_size = c->vocab,
-                                 .hidden_size = c->hidden,
-                                 .intermediate_size = c->ffn,
-                                 .num_hidden_layers = c->layers,
-                                 .num_attention_heads = c->heads,
-                                 .num_key_value_heads = c->kv_heads,
-                                 .rms_norm_eps = 1e-5,
-                                 .initializer_range = 0.02,
-                                 .pad_token_id = -1,
-                                 .rope = {.head_dim = c->hidden / c->heads,
-                                          .max_position_embeddings = c->length,
-                                          .theta = 1e6}};
-  lrl_dtype dtype = c->dtype == 0 ? LRL_F32 : LRL_BF16;
+  struct lrl_decoder_config d;
+  LRL_TRY(lrl_bench_decoder(&c->net, c->length, &d));
+  lrl_dtype dtype = lrl_bench_dtype(&c->net);
   LRL_TRY(lrl_ctx_init(&b->ctx, lrl_device_name(c->device), (int)c->threads));
   LRL_TRY(lrl_arena_init(&b->weights, "weights and optimizer state", (size_t)256 << 30));
   LRL_TRY(lrl_arena_init(&b->steps, "step memory", (size_t)256 << 30));
   LRL_TRY(lrl_decoder_build(&b->decoder, &d, &b->params, dtype, true));
   b->output_unit = lrl_param_unit_add(&b->params, "output", dtype, true);
-  lrl_param_add(&b->params, b->output_unit, "output.weight", c->vocab, c->hidden, 0.02f);
+  lrl_param_add(&b->params, b->output_unit, "output.weight", c->net.vocab, c->net.hidden, 0.02f);
   LRL_TRY(lrl_param_set_alloc(&b->params, &b->weights));
   LRL_TRY(lrl_param_set_init(&b->params, 1));
   const struct lrl_optimizer_options o = {
@@ -89,8 +69,8 @@ static lrl_status setup(struct bench *b) {
   if (b->ids == NULL || b->target == NULL || b->start == NULL || b->length == NULL)
     return LRL_ERR_MEMORY;
   for (int64_t i = 0; i < tokens; i++) {
-    b->ids[i] = (int32_t)((i * 7919) % c->vocab);
-    b->target[i] = (int32_t)(((i + 1) * 7919) % c->vocab);
+    b->ids[i] = (int32_t)((i * 7919) % c->net.vocab);
+    b->target[i] = (int32_t)(((i + 1) * 7919) % c->net.vocab);
   }
   for (int64_t s = 0; s < c->sequences; s++) {
     b->start[s] = (int32_t)(s * c->length);
@@ -135,25 +115,26 @@ static lrl_status one_step(struct bench *b, double *loss, double t[3]) {
 
 /* 6 x weights of the matrices + 6 x causal attention, per token (CPU and KERNELS notes). */
 static double step_flops(const struct bench_config *c) {
-  double h = (double)c->hidden, d = h / (double)c->heads;
-  double per_layer = h * (h + 2.0 * d * (double)c->kv_heads) + h * h + 3.0 * h * (double)c->ffn;
-  double weights = (double)c->layers * per_layer + h * (double)c->vocab;
-  double attention = (double)c->layers * h * (double)c->length;
+  double h = (double)c->net.hidden, d = h / (double)c->net.heads;
+  double per_layer =
+      h * (h + 2.0 * d * (double)c->net.kv_heads) + h * h + 3.0 * h * (double)c->net.ffn;
+  double weights = (double)c->net.layers * per_layer + h * (double)c->net.vocab;
+  double attention = (double)c->net.layers * h * (double)c->length;
   return 6.0 * (weights + attention) * (double)(c->sequences * c->length);
 }
 
 static void print(const struct bench *b, double *seconds, int64_t n, const double part[3]) {
   qsort(seconds, (size_t)n, sizeof *seconds, lrl_bench_by_value);
   const double flops = step_flops(&b->cfg), tokens = (double)b->layout.n_tokens;
-  const double peak = b->peaks.flops[b->cfg.dtype], figures[] = {seconds[0], seconds[n / 2]};
+  const double peak = b->peaks.flops[b->cfg.net.dtype], figures[] = {seconds[0], seconds[n / 2]};
   printf("%-8s %10s %12s %12s %14s  threshold\n", "", "seconds", "tokens/s", "GFLOP/s",
          "% of peak");
   for (int i = 0; i < 2; i++)
     printf("%-8s %10.4f %12.0f %12.1f %13.1f%%  %s\n", i == 0 ? "best" : "median", figures[i],
            tokens / figures[i], flops / figures[i] / 1e9, 100 * flops / figures[i] / peak,
-           i > 0               ? ""
-           : b->cfg.dtype == 0 ? ">= 60%"
-                               : ">= 50%");
+           i > 0                   ? ""
+           : b->cfg.net.dtype == 0 ? ">= 60%"
+                                   : ">= 50%");
   printf("best of %lld: forward and loss %.4f, backward %.4f, update %.4f seconds\n", (long long)n,
          part[0], part[1], part[2]);
   printf("measured peak %.1f GFLOP/s; step memory %.1f MiB\n", peak / 1e9,
@@ -164,19 +145,20 @@ static lrl_status run(void *state) {
   struct bench *b = state;
   LRL_TRY(setup(b));
   printf("training step, %s: %lld layers x %lld, vocabulary %lld, %lld x %lld tokens\n",
-         b->cfg.dtype == 0 ? "f32" : "bf16", (long long)b->cfg.layers, (long long)b->cfg.hidden,
-         (long long)b->cfg.vocab, (long long)b->cfg.sequences, (long long)b->cfg.length);
+         b->cfg.net.dtype == 0 ? "f32" : "bf16", (long long)b->cfg.net.layers,
+         (long long)b->cfg.net.hidden, (long long)b->cfg.net.vocab, (long long)b->cfg.sequences,
+         (long long)b->cfg.length);
   fflush(stdout);
   double *seconds = calloc((size_t)b->cfg.steps, sizeof *seconds), first = 0, loss = 0;
   if (seconds == NULL)
     return LRL_FAIL(LRL_ERR_MEMORY, "no memory for %lld timings", (long long)b->cfg.steps);
   double part[3] = {0}, best_part[3] = {0}, best = 1e30, spent = 0;
   int64_t n = 0;
-  const lrl_dtype dtype = b->cfg.dtype == 0 ? LRL_F32 : LRL_BF16;
+  const lrl_dtype dtype = lrl_bench_dtype(&b->cfg.net);
   lrl_status s = one_step(b, &first, part);
   while (s == LRL_OK && n < b->cfg.steps && (n < 2 || spent < b->cfg.seconds)) {
     s = lrl_bench_probe_flops(&b->peaks, dtype, &b->ctx, &b->steps,
-                              b->cfg.hidden < 512 ? 128 : 8192);
+                              b->cfg.net.hidden < 512 ? 128 : 8192);
     if (s != LRL_OK)
       break;
     s = one_step(b, &loss, part);

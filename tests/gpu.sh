@@ -122,6 +122,13 @@ step() {
   echo "NOTE: $(grep '^best ' "$out/counted" | tr -s ' ')"
 }
 
+generate() {
+  local sizes=(layers=4 hidden=4096 ffn=14336 heads=32 kv_heads=8)
+  [ "$device" = cuda ] || sizes=(layers=1 hidden=64 ffn=96 heads=2 kv_heads=1 vocab=97 prompt=4 tokens=4 batch=2 repeats=1)
+  "$folder"/laurel bench generate device="$device" "${sizes[@]}" | tee "$out/counted" || return 1
+  echo "NOTE: $(tail -n 1 "$out/counted" | awk '{ print $3 " tokens/s, batch " $1 ", " $NF " of reading the weights" }')"
+}
+
 [ -n "$built" ] || stage "build" build
 if [ $failed -eq 0 ]; then
   stage "ops against ref" ops
@@ -137,6 +144,7 @@ if [ $failed -eq 0 ]; then
   stage "racecheck" sanitizer racecheck
   stage "bench ops" bench
   stage "bench step" step
+  stage "bench generate" generate
 fi
 printf '\n%s' "$table"
 [ "$device" = cuda ] || echo "on the simulator: the times say nothing"
