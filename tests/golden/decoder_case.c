@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct lrl_decoder_config read_config(const struct g5 *f) {
+struct lrl_decoder_config g5_decoder(const struct g5 *f, int32_t default_pad_token_id) {
   char scaling[32];
   g5_str(f, "rope_scaling_type", scaling, sizeof scaling);
   struct lrl_decoder_config c = {
@@ -21,7 +21,7 @@ static struct lrl_decoder_config read_config(const struct g5 *f) {
       .plora_r = (int64_t)g5_num(f, "plora_r", 0),
       .plora_alpha = g5_num(f, "plora_alpha", 1),
       .initializer_range = 0.02,
-      .pad_token_id = (int32_t)g5_num(f, "pad_token_id", 2),
+      .pad_token_id = (int32_t)g5_num(f, "pad_token_id", default_pad_token_id),
       .rope = {.max_position_embeddings = (int64_t)g5_num(f, "max_position_embeddings", 1 << 20),
                .theta = g5_num(f, "rope_theta", 1e6),
                .factor = g5_num(f, "rope_scaling_factor", 1.0),
@@ -99,7 +99,7 @@ bool decoder_case_open(struct decoder_case *d, struct golden *g, const char *pat
     golden_fail(g, name, "", "cannot open the file");
     return false;
   }
-  struct lrl_decoder_config c = read_config(&d->file);
+  struct lrl_decoder_config c = g5_decoder(&d->file, 2);
   if (!golden_ok(g, name, "", lrl_ctx_init(&d->ctx, g->device, 0)) ||
       !golden_ok(g, name, "", lrl_arena_init(&d->steps, "step memory", (size_t)16 << 30)) ||
       !golden_ok(g, name, "", lrl_arena_init(&d->weights, "weights", (size_t)4 << 30)) ||

@@ -24,6 +24,9 @@ struct decoder_case {
   int n_hidden;
 };
 
+/* The decoder that a file's attributes describe. */
+struct lrl_decoder_config g5_decoder(const struct g5 *f, int32_t default_pad_token_id);
+
 /* False, with the reason printed, when the case cannot run; close it in any case. */
 bool decoder_case_open(struct decoder_case *d, struct golden *g, const char *path, const char *name,
                        lrl_dtype dtype, bool trainable);

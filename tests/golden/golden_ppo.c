@@ -3,6 +3,7 @@
  */
 #include "model/param_build.h"
 #include "tests/golden/bag.h"
+#include "tests/golden/decoder_case.h"
 #include "train/advantages.h"
 #include "train/optimizer.h"
 #include "train/ppo_step.h"
@@ -45,25 +46,7 @@ struct piece {
 };
 
 static struct lrl_vlm_config config(const struct g5 *f, enum lrl_vlm_head head) {
-  struct lrl_vlm_config c = {
-      .train_decoder = true,
-      .head = head,
-      .decoder = {.vocab_size = (int64_t)g5_num(f, "vocab_size", 0),
-                  .hidden_size = (int64_t)g5_num(f, "hidden_size", 0),
-                  .intermediate_size = (int64_t)g5_num(f, "intermediate_size", 0),
-                  .num_hidden_layers = (int64_t)g5_num(f, "num_hidden_layers", 0),
-                  .num_attention_heads = (int64_t)g5_num(f, "num_attention_heads", 1),
-                  .num_key_value_heads = (int64_t)g5_num(f, "num_key_value_heads", 1),
-                  .rms_norm_eps = g5_num(f, "rms_norm_eps", 1e-5),
-                  .bias = g5_num(f, "bias", 0) != 0,
-                  .plora_r = (int64_t)g5_num(f, "plora_r", 0),
-                  .plora_alpha = g5_num(f, "plora_alpha", 1),
-                  .pad_token_id = (int32_t)g5_num(f, "pad_token_id", 2), /* as the A cases */
-                  .rope = {.max_position_embeddings =
-                               (int64_t)g5_num(f, "max_position_embeddings", 1 << 20),
-                           .theta = g5_num(f, "rope_theta", 1e6)}}};
-  c.decoder.rope.head_dim = c.decoder.hidden_size / c.decoder.num_attention_heads;
-  return c;
+  return (struct lrl_vlm_config){.train_decoder = true, .head = head, .decoder = g5_decoder(f, 2)};
 }
 
 /* Loads every parameter from "<group><name>", or returns the worst error against it. */

@@ -2,7 +2,7 @@
  * clipping, AdamW, schedule - against torch with XTuner's loss. */
 #include "model/param_build.h"
 #include "model/vlm.h"
-#include "tests/golden/golden.h"
+#include "tests/golden/decoder_case.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
 
@@ -21,26 +21,6 @@ struct training_case {
   struct lrl_optimizer optimizer;
   char loss_type[32], penalty_type[32];
 };
-
-static struct lrl_vlm_config read_config(const struct g5 *f) {
-  struct lrl_vlm_config c = {
-      .train_decoder = true,
-      .decoder = {
-          .vocab_size = (int64_t)g5_num(f, "vocab_size", 0),
-          .hidden_size = (int64_t)g5_num(f, "hidden_size", 0),
-          .intermediate_size = (int64_t)g5_num(f, "intermediate_size", 0),
-          .num_hidden_layers = (int64_t)g5_num(f, "num_hidden_layers", 0),
-          .num_attention_heads = (int64_t)g5_num(f, "num_attention_heads", 1),
-          .num_key_value_heads = (int64_t)g5_num(f, "num_key_value_heads", 1),
-          .rms_norm_eps = g5_num(f, "rms_norm_eps", 1e-5),
-          .bias = g5_num(f, "bias", 0) != 0,
-          .plora_r = (int64_t)g5_num(f, "plora_r", 0),
-          .plora_alpha = g5_num(f, "plora_alpha", 1),
-          .pad_token_id = (int32_t)g5_num(f, "pad_token_id", -1),
-          .rope = {.max_position_embeddings = 1 << 20, .theta = g5_num(f, "rope_theta", 1e6)}}};
-  c.decoder.rope.head_dim = c.decoder.hidden_size / c.decoder.num_attention_heads;
-  return c;
-}
 
 static const char *stored_name(const char *name) {
   return strcmp(name, "score.weight") == 0 ? "v_head.weight" : name;
@@ -190,7 +170,7 @@ static lrl_status train(struct training_case *c) {
 }
 
 static lrl_status open_model(struct training_case *c) {
-  struct lrl_vlm_config cfg = read_config(&c->file);
+  struct lrl_vlm_config cfg = {.train_decoder = true, .decoder = g5_decoder(&c->file, -1)};
   struct lrl_optimizer_options o = {.beta1 = g5_num(&c->file, "beta1", 0.9),
                                     .beta2 = g5_num(&c->file, "beta2", 0.999),
                                     .eps = g5_num(&c->file, "eps", 1e-8),
