@@ -169,14 +169,19 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t m, const vo
                               const cublasLtMatmulAlgo_t *, void *, size_t, cudaStream_t stream) {
   if (!fits(*m, *a, *b, *c, *d))
     return CUBLAS_STATUS_INVALID_VALUE;
-  simt::operation o;
-  o.name = "cublasLtMatmul";
-  o.run = [desc = *m, x = *static_cast<const float *>(alpha), A, la = *a, B, lb = *b,
-           y = *static_cast<const float *>(beta), C, lc = *c, D, ld = *d] {
-    multiply(desc, x, A, la, B, lb, y, C, lc, D, ld);
-    return true;
+  simt::node product;
+  product.type = simt::node::LIBRARY;
+  product.make = [desc = *m, x = *static_cast<const float *>(alpha), A, la = *a, B, lb = *b,
+                  y = *static_cast<const float *>(beta), C, lc = *c, D, ld = *d] {
+    simt::operation o;
+    o.name = "cublasLtMatmul";
+    o.run = [=] {
+      multiply(desc, x, A, la, B, lb, y, C, lc, D, ld);
+      return true;
+    };
+    return o;
   };
-  simt::push(stream, std::move(o));
-  return CUBLAS_STATUS_SUCCESS;
+  return simt::put(stream, std::move(product)) == cudaSuccess ? CUBLAS_STATUS_SUCCESS
+                                                              : CUBLAS_STATUS_EXECUTION_FAILED;
 }
 }

@@ -8,6 +8,7 @@
 #include "include/simt_launch.h"
 
 #include <map>
+#include <memory>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,7 +17,8 @@ static std::map<const void *, int> shared_limits;
 static double now_ms; /* events are a millisecond apart */
 enum { DEFAULT_SHARED = 48 * 1024, OPT_IN_SHARED = 227 * 1024 };
 
-static cudaError_t fail(cudaError_t e) { return last_error = e; }
+cudaError_t simt::fail(cudaError_t e) { return last_error = e; }
+using simt::fail;
 static bool is_pinned(const void *p) {
   const simt::allocation *a = simt::find_allocation(p);
   return a != NULL && a->live && a->kind == simt::PINNED &&
@@ -60,14 +62,19 @@ void submit(job *j, cudaStream_t stream) {
     free(j);
     return;
   }
-  operation o;
-  o.name = j->name;
-  o.run = [j] {
-    run(j);
-    free(j);
-    return true;
+  const std::shared_ptr<job> kept(j, free); /* a launch in a graph runs many times */
+  node k;
+  k.type = node::KERNEL;
+  k.make = [kept] {
+    operation o;
+    o.name = kept->name;
+    o.run = [kept] {
+      run(kept.get());
+      return true;
+    };
+    return o;
   };
-  push(stream, std::move(o));
+  put(stream, std::move(k));
 }
 } // namespace simt
 
@@ -129,6 +136,8 @@ cudaError_t cudaDeviceGetAttribute(int *v, enum cudaDeviceAttr a, int) {
   return cudaSuccess;
 }
 cudaError_t cudaDeviceSynchronize(void) {
+  if (simt::may_wait_for_all() != cudaSuccess)
+    return last_error;
   simt::finish_all();
   return cudaSuccess;
 }
@@ -159,6 +168,10 @@ const char *cudaGetErrorString(cudaError_t e) {
     return "invalid configuration argument";
   case cudaErrorNotReady:
     return "device not ready";
+  case cudaErrorStreamCaptureUnsupported:
+    return "operation not permitted when stream is capturing";
+  case cudaErrorStreamCaptureInvalidated:
+    return "operation failed due to a previous error during capture";
   default:
     return "an error of the simulated device";
   }
@@ -166,6 +179,8 @@ const char *cudaGetErrorString(cudaError_t e) {
 const char *cudaGetErrorName(cudaError_t e) { return cudaGetErrorString(e); }
 
 static cudaError_t allocate(void **p, size_t n, simt::memory_kind kind) {
+  if (simt::may_allocate() != cudaSuccess)
+    return last_error;
   *p = n > 0 ? simt::allocate(n, kind) : NULL;
   return n == 0 || *p != NULL ? cudaSuccess : fail(cudaErrorMemoryAllocation);
 }
@@ -177,6 +192,8 @@ cudaError_t cudaMallocHost(void **p, size_t n) { return allocate(p, n, simt::PIN
 cudaError_t cudaHostAlloc(void **p, size_t n, unsigned) { return allocate(p, n, simt::PINNED); }
 cudaError_t cudaMallocAsync(void **p, size_t n, cudaStream_t) { return cudaMalloc(p, n); }
 cudaError_t cudaFree(void *p) {
+  if (simt::may_allocate() != cudaSuccess)
+    return last_error;
   simt::finish_all();
   return p == NULL || simt::release(p) ? cudaSuccess : fail(cudaErrorInvalidValue);
 }
@@ -208,16 +225,11 @@ cudaError_t cudaMemGetInfo(size_t *left, size_t *total) {
   return cudaSuccess;
 }
 
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, enum cudaMemcpyKind,
-                            cudaStream_t stream) {
-  const bool from_host = !simt::is_device_memory(from), to_host = !simt::is_device_memory(to);
-  void *staged = NULL;
-  uint64_t sum = 0;
-  if (from_host && !is_pinned(from)) /* pageable memory is staged before the call returns */
-    from = staged = memcpy(malloc(n > 0 ? n : 1), from, n);
-  else if (from_host)
-    sum = checksum(from, n);
-  if (to_host && is_pinned(to) && simt::settings.streams != SIMT_EAGER)
+/* In a graph, the host's memory is read and written by every launch. */
+static simt::operation make_copy(void *to, const void *from, size_t n, bool from_host,
+                                 std::shared_ptr<void> staged) {
+  const uint64_t sum = from_host && staged == NULL ? checksum(from, n) : 0;
+  if (is_pinned(to) && simt::settings.streams != SIMT_EAGER)
     memset(to, 0xff, n); /* not there yet */
   simt::operation o;
   o.name = "cudaMemcpyAsync";
@@ -228,15 +240,31 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, enum cudaMemcp
     simt::stream_access(to, n, true);
     memmove(to, from, n);
     simt::mark_written(to, n);
-    free(staged);
     return true;
   };
-  simt::push(stream, std::move(o));
-  if (to_host && !is_pinned(to))
+  return o;
+}
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, enum cudaMemcpyKind,
+                            cudaStream_t stream) {
+  const bool from_host = !simt::is_device_memory(from), to_host = !simt::is_device_memory(to);
+  const bool captured = simt::capture_of(stream) != NULL;
+  std::shared_ptr<void> staged;
+  if (from_host && !captured && !is_pinned(from)) { /* is staged before the call returns */
+    staged.reset(malloc(n > 0 ? n : 1), free);
+    from = memcpy(staged.get(), from, n);
+  }
+  simt::node copy;
+  copy.type = simt::node::COPY;
+  copy.memory = from_host | to_host << 1;
+  copy.make = [=] { return make_copy(to, from, n, from_host, staged); };
+  const cudaError_t e = simt::put(stream, std::move(copy));
+  if (e == cudaSuccess && to_host && !captured && !is_pinned(to))
     simt::finish_stream(simt::stream_of(stream));
-  return cudaSuccess;
+  return e;
 }
 cudaError_t cudaMemcpy(void *to, const void *from, size_t n, enum cudaMemcpyKind kind) {
+  if (simt::may_wait_for_all() != cudaSuccess)
+    return last_error;
   simt::finish_all();
   cudaMemcpyAsync(to, from, n, kind, 0);
   return cudaStreamSynchronize(0);
@@ -252,16 +280,20 @@ cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_
   return cudaSuccess;
 }
 cudaError_t cudaMemsetAsync(void *p, int v, size_t n, cudaStream_t stream) {
-  simt::operation o;
-  o.name = "cudaMemsetAsync";
-  o.run = [=] {
-    simt::stream_access(p, n, true);
-    memset(p, v, n);
-    simt::mark_written(p, n);
-    return true;
+  simt::node set;
+  set.type = simt::node::SET;
+  set.make = [=] {
+    simt::operation o;
+    o.name = "cudaMemsetAsync";
+    o.run = [=] {
+      simt::stream_access(p, n, true);
+      memset(p, v, n);
+      simt::mark_written(p, n);
+      return true;
+    };
+    return o;
   };
-  simt::push(stream, std::move(o));
-  return cudaSuccess;
+  return simt::put(stream, std::move(set));
 }
 cudaError_t cudaMemset(void *p, int v, size_t n) { return cudaMemsetAsync(p, v, n, 0); }
 
@@ -283,10 +315,14 @@ cudaError_t cudaStreamDestroy(cudaStream_t s) {
   return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t s) {
+  if (simt::may_wait_for(s) != cudaSuccess)
+    return last_error;
   simt::finish_stream(simt::stream_of(s));
   return cudaSuccess;
 }
 cudaError_t cudaStreamQuery(cudaStream_t s) {
+  if (simt::may_wait_for(s) != cudaSuccess)
+    return last_error;
   simt::stream_of(s);
   simt::advance_some();
   if (!simt::stream_of(s)->queue.empty())
@@ -295,6 +331,9 @@ cudaError_t cudaStreamQuery(cudaStream_t s) {
   return cudaSuccess;
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned) {
+  cudaError_t result;
+  if (simt::capture_wait(s, e, &result))
+    return result;
   if (e->recorded == 0)
     return cudaSuccess;
   simt::stream_of(s)->clock.join(e->clock);
@@ -317,6 +356,8 @@ cudaError_t cudaEventDestroy(cudaEvent_t e) {
   return cudaSuccess;
 }
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
+  if (simt::capture_record(e, s))
+    return cudaSuccess;
   const long number = ++e->recorded;
   simt::operation o;
   o.name = "cudaEventRecord";
@@ -330,10 +371,14 @@ cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
   return cudaSuccess;
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t e) {
+  if (simt::may_look_at(e) != cudaSuccess)
+    return last_error;
   simt::finish_event(e);
   return cudaSuccess;
 }
 cudaError_t cudaEventQuery(cudaEvent_t e) {
+  if (simt::may_look_at(e) != cudaSuccess)
+    return last_error;
   simt::stream_of(0);
   simt::advance_some();
   if (e->done < e->recorded)

@@ -22,13 +22,14 @@ static unsigned chance() {
 }
 CUstream_st *new_stream(bool blocking) {
   if (streams.empty())
-    streams.push_back(new CUstream_st{0, true, 0, {}, {}});
+    streams.push_back(new CUstream_st{0, true, 0, {}, {}, NULL, 0});
   for (size_t i = 1; i < streams.size(); i++)
     if (streams[i] == NULL)
-      return streams[i] = new CUstream_st{(int)i, blocking, current_device, {}, {}};
+      return streams[i] = new CUstream_st{(int)i, blocking, current_device, {}, {}, NULL, 0};
   if (streams.size() == MAX_STREAMS)
     return NULL;
-  streams.push_back(new CUstream_st{(int)streams.size(), blocking, current_device, {}, {}});
+  streams.push_back(
+      new CUstream_st{(int)streams.size(), blocking, current_device, {}, {}, NULL, 0});
   return streams.back();
 }
 void drop_stream(CUstream_st *s) {
@@ -38,14 +39,20 @@ void drop_stream(CUstream_st *s) {
 }
 CUstream_st *stream_of(cudaStream_t s) {
   if (streams.empty())
-    streams.push_back(new CUstream_st{0, true, 0, {}, {}});
+    streams.push_back(new CUstream_st{0, true, 0, {}, {}, NULL, 0});
   return s == 0 || s == cudaStreamLegacy || s == cudaStreamPerThread ? streams[0] : s;
 }
 
 /* A granule of 16 bytes remembers its last writer and two readers as stream << 24 | operation. */
 void stream_access(const void *p, size_t bytes, bool write) {
-  if (running == NULL || bytes == 0 || !is_device_memory(p))
+  if (running == NULL || bytes == 0)
     return;
+  if (!is_device_memory(p)) {
+    const allocation *a = find_allocation(p);
+    if (a != NULL && !a->live && static_cast<const unsigned char *>(p) < a->at + a->bytes)
+      report("%s %s memory that was freed", running->name.c_str(), write ? "writes" : "reads");
+    return;
+  }
   const int me = running->stream;
   const uint32_t mine = (uint32_t)(me + 1) << 24 | (running->number & 0xffffffu);
   auto unordered = [&](uint32_t x) {
@@ -140,6 +147,7 @@ void finish_all() {
 }
 void push(cudaStream_t stream, operation o) {
   CUstream_st *s = stream_of(stream);
+  spoil_capture(stream); /* what comes here is not captured */
   s->clock.join(host);
   for (CUstream_st *other : streams) /* the legacy default stream waits for, and holds up, others */
     if (other != NULL && other != s &&

@@ -31,6 +31,13 @@ struct operation {
   clock_vector clock;
   bool reported = false;
 };
+/* Work that can be queued, or captured and queued again and again. */
+struct node {
+  enum { NONE, KERNEL, COPY, SET, LIBRARY } type = NONE;
+  int memory = 0; /* of copies: which sides are the host's */
+  std::function<operation()> make;
+};
+struct capture; /* graph.cc */
 } // namespace simt
 struct CUstream_st {
   int id;
@@ -38,11 +45,14 @@ struct CUstream_st {
   int device;
   std::deque<simt::operation> queue;
   simt::clock_vector clock;
+  simt::capture *capturing = NULL;
+  int lane = 0; /* of the capture */
 };
 struct CUevent_st {
   simt::clock_vector clock;
   long recorded = 0, done = 0;
   double ms = 0.0;
+  bool captured = false; /* recorded last in a capture */
 };
 namespace simt {
 extern int current_device;
@@ -59,5 +69,19 @@ inline void advance_some() { /* while the host asks how far things are */
 clock_vector &host_clock();
 CUstream_st *new_stream(bool blocking);
 void drop_stream(CUstream_st *s);
+cudaError_t fail(cudaError_t e); /* what cudaGetLastError will say */
+
+/* Captures (graph.cc). What may not be done while streams are captured makes the capture invalid
+ * and returns the error. */
+cudaError_t put(cudaStream_t s, node n);
+capture *capture_of(cudaStream_t s);
+cudaError_t may_wait_for(cudaStream_t s);
+cudaError_t may_wait_for_all();
+cudaError_t may_allocate();
+cudaError_t may_look_at(cudaEvent_t e);
+void spoil_capture(cudaStream_t s);
+/* Whether the call was one of a capture and is done with. */
+bool capture_record(cudaEvent_t e, cudaStream_t s);
+bool capture_wait(cudaStream_t s, cudaEvent_t e, cudaError_t *result);
 } // namespace simt
 #endif

@@ -226,6 +226,10 @@ __global__ void race_async_reuse(float *o, const float *x) {
     o[t] = d[127 - t]; /* ! race_async_reuse */
   }
 }
+__global__ void ok_graph(float *o, const float *old) { o[threadIdx.x] = old[threadIdx.x]; }
+__global__ void freed_in_graph(float *o, const float *old) {
+  o[threadIdx.x] = old[threadIdx.x]; /* ! freed_in_graph */
+}
 
 struct bug {
   const char *name, *says;
@@ -245,6 +249,29 @@ static unsigned *count;
   {                                                                                                \
 #k, says, [] { k<<<4, 128>>>(__VA_ARGS__); }                                                   \
   }
+/* A graph keeps the addresses that it was captured with. */
+template <void (*kernel)(float *, const float *)> static void launch_graph(bool freed) {
+  cudaStream_t stream;
+  cudaGraph_t graph;
+  cudaGraphExec_t exec;
+  float *old;
+  cudaMalloc(&old, 512);
+  cudaMemset(old, 0, 512);
+  cudaStreamCreate(&stream);
+  cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal);
+  kernel<<<1, 128, 0, stream>>>(o, old);
+  cudaStreamEndCapture(stream, &graph);
+  cudaGraphInstantiate(&exec, graph, 0);
+  if (freed)
+    cudaFree(old);
+  cudaGraphLaunch(exec, stream);
+  cudaStreamSynchronize(stream);
+  if (!freed)
+    cudaFree(old);
+  cudaGraphExecDestroy(exec);
+  cudaGraphDestroy(graph);
+  cudaStreamDestroy(stream);
+}
 static const bug bugs[] = {
     ONE(ok_reduce, "", o, x),
     GRID(ok_last_block, "", o, x, count),
@@ -268,6 +295,8 @@ static const bug bugs[] = {
     ONE(uninitialised_global, "never written", o, fresh),
     ONE(alignment_vector, "misaligned read of 16 bytes", o, x),
     ONE(freed_memory, "freed", o, gone),
+    {"ok_graph", "", [] { launch_graph<ok_graph>(false); }},
+    {"freed_in_graph", "freed", [] { launch_graph<freed_in_graph>(true); }},
     ONE(host_pointer, "host memory", o, host),
     ONE(divergent_exit, "threads have left|a thread leaves while", o),
     ONE(divergent_sites, "divergent __syncthreads", o),

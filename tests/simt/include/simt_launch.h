@@ -90,6 +90,9 @@ inline cudaError_t cudaEventRecord(cudaEvent_t e) { return cudaEventRecord(e, 0)
 inline cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e) {
   return cudaStreamWaitEvent(s, e, 0);
 }
+inline cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph) {
+  return cudaGraphInstantiate(exec, graph, 0);
+}
 inline cudaError_t cudaEventCreate(cudaEvent_t *e, unsigned flags) {
   return cudaEventCreateWithFlags(e, flags);
 }
