@@ -27,10 +27,16 @@ static bool is_iso_video(const char *b, size_t n) {
   return true;
 }
 
-/* Packets of 188 bytes, each beginning with 0x47. */
+/* Packets of 188 bytes, each beginning with 0x47; on Blu-ray discs and in cameras (.m2ts) behind 4
+ * bytes of time. */
 static bool is_transport_stream(const char *b, size_t n) {
-  enum { PACKET = 188, SYNC = 0x47 };
-  return n >= 3 * PACKET && b[0] == SYNC && b[PACKET] == SYNC && b[2 * PACKET] == SYNC;
+  enum { PACKET = 188, STAMP = 4, SYNC = 0x47 };
+  for (size_t stamp = 0; stamp <= STAMP; stamp += STAMP) {
+    const size_t step = PACKET + stamp;
+    if (n >= 3 * step && b[stamp] == SYNC && b[stamp + step] == SYNC && b[stamp + 2 * step] == SYNC)
+      return true;
+  }
+  return false;
 }
 
 const char *lrl_video_container(const void *bytes, size_t n_bytes) {

@@ -11,10 +11,13 @@
  *
  * The official code reads videos with decord 0.6, which lets FFmpeg's scale filter convert to RGB.
  * The same holds here: the video's own matrix where it names one, else that of ITU-R BT.601; its
- * range; chroma of the nearest sample, not interpolated; a rotation in quarter turns is applied,
- * the aspect ratio of pixels is not. What differs: swscale's exact, machine-independent arithmetic
- * is asked for, which gives other values than its fast one by a few of 255 steps; decord counts
- * also packets that show nothing; a frame that is damaged is an error here.
+ * range; a rotation in quarter turns is applied, any other and the aspect ratio of pixels are not.
+ * Chroma: planar 4:2:0 and 4:2:2 of 8 bits and an even height takes the nearest sample, anything
+ * else swscale's bilinear filter, where the pixels are those of decord to the bit. Nearest, they
+ * are off by up to 3 of 255 steps: swscale's exact, machine-independent arithmetic is asked for
+ * instead of its fast one. Other than here, decord counts packets that show nothing, may give a
+ * wrong frame after a seek in AVI, WMV and MPEG files, and gives damaged frames as they are, which
+ * are an error here.
  *
  * Errors: LRL_ERR_FORMAT (damaged, truncated, no video in it, an unknown codec, or FFmpeg was not
  * there when this program was built), LRL_ERR_SHAPE (more than max_pixels), LRL_ERR_MEMORY; one

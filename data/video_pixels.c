@@ -9,8 +9,10 @@ int lrl_video_turns(const AVStream *s) {
   const uint8_t *matrix = av_stream_get_side_data(s, AV_PKT_DATA_DISPLAYMATRIX, &n);
   if (matrix == NULL || n < 9 * sizeof(int32_t))
     return 0;
-  const double degrees = -av_display_rotation_get((const int32_t *)(const void *)matrix);
-  return isfinite(degrees) ? (int)((lround(degrees / 90) % 4 + 4) % 4) : 0;
+  const double quarters = -av_display_rotation_get((const int32_t *)(const void *)matrix) / 90;
+  if (!isfinite(quarters) || fabs(quarters - round(quarters)) > 0.01)
+    return 0; /* as decord, whose filters turn by quarters only */
+  return (int)((lround(quarters) % 4 + 4) % 4);
 }
 
 void lrl_video_picture_free(struct lrl_video_picture *p) {
@@ -27,7 +29,7 @@ static lrl_status make_room(struct lrl_video_picture *p) {
   p->rgb = av_frame_alloc();
   if (p->rgb != NULL) {
     p->rgb->format = AV_PIX_FMT_RGB24;
-    p->rgb->width = p->width;
+    p->rgb->width = p->width + 1; /* convert says what for */
     p->rgb->height = p->height;
   }
   return p->rgb != NULL && av_frame_get_buffer(p->rgb, 0) >= 0
@@ -36,13 +38,33 @@ static lrl_status make_room(struct lrl_video_picture *p) {
                         p->height);
 }
 
+/* Planar YUV of 8 bits and half chroma goes another way through swscale than everything else, when
+ * the height is even: chroma of the nearest sample instead of the bilinear filter that decord's
+ * FFmpeg has for a default. */
+static bool takes_nearest(const struct lrl_video_picture *p, const AVFrame *f) {
+  static const enum AVPixelFormat formats[] = {AV_PIX_FMT_YUV420P, AV_PIX_FMT_YUVJ420P,
+                                               AV_PIX_FMT_YUVA420P, AV_PIX_FMT_YUV422P,
+                                               AV_PIX_FMT_YUVJ422P};
+  if (f->width != p->width || f->height != p->height || p->height % 2 != 0 ||
+      (f->width % 2 != 0 && f->linesize[0] <= f->width))
+    return false;
+  for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
+    if (f->format == (int)formats[i])
+      return true;
+  return false;
+}
+
+/* Frames of another size than the first are brought to it, as decord does. */
 static lrl_status convert(struct lrl_video_picture *p, const AVFrame *f) {
-  /* Frames of another size than the first are brought to it, as decord does. */
-  const int filter = f->width == p->width && f->height == p->height ? SWS_POINT : SWS_BICUBIC;
+  const bool nearest = takes_nearest(p, f);
+  /* An odd width with nearest chroma: swscale would spread the samples over it, and not give two
+   * columns to each. So it gets the column behind the last, too, which is not looked at afterwards.
+   */
+  const int more = nearest ? f->width % 2 : 0, filter = nearest ? SWS_POINT : SWS_BILINEAR;
   LRL_TRY(make_room(p));
-  p->sws = sws_getCachedContext(p->sws, f->width, f->height, f->format, p->width, p->height,
-                                AV_PIX_FMT_RGB24, filter | SWS_ACCURATE_RND | SWS_BITEXACT, NULL,
-                                NULL, NULL);
+  p->sws = sws_getCachedContext(p->sws, f->width + more, f->height, f->format, p->width + more,
+                                p->height, AV_PIX_FMT_RGB24,
+                                filter | SWS_ACCURATE_RND | SWS_BITEXACT, NULL, NULL, NULL);
   if (p->sws == NULL)
     return LRL_FAIL(LRL_ERR_FORMAT, "the video's pixels (format %d, %d x %d) cannot be converted",
                     f->format, f->width, f->height);

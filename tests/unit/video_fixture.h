@@ -3,6 +3,9 @@
 #define VIDEO_FIXTURE_H
 #include "image_fixture.h"
 
+#include "data/video.h"
+#include "data/video_decode.h"
+
 #include <libavcodec/avcodec.h>
 #include <libavformat/avformat.h>
 #include <libavutil/display.h>
@@ -21,16 +24,28 @@ static inline uint8_t vx_pixel(int k, int x, int y, int c) {
   return (uint8_t)(20 + 9 * k + (c == 0 ? 3 * x : c == 1 ? 2 * y : x + y));
 }
 
-/* RGB24 holds vx_pixel, planar YUV something that moves. */
+/* Sample of planar YUV with half chroma, in its plane. */
+static inline int vx_sample(int k, int x, int y, int c, int light) {
+  return c == 0 ? 20 + light + (5 * k + 2 * x + y) % 100
+                : 64 + (5 * k + 4 * x + 2 * (c + 1) * y) % 100;
+}
+
+/* RGB24 holds vx_pixel; planar YUV vx_sample, of 10 bits 4 times that. */
 static inline void vx_fill(AVFrame *f, int k, int light) {
-  for (int y = 0; y < f->height; y++)
-    for (int x = 0; x < f->width; x++)
-      for (int c = 0; c < 3; c++)
+  for (int c = 0; c < 3; c++) {
+    const int half = f->format != AV_PIX_FMT_RGB24 && c > 0;
+    for (int y = 0; y < (half ? (f->height + 1) / 2 : f->height); y++)
+      for (int x = 0; x < (half ? (f->width + 1) / 2 : f->width); x++) {
+        uint8_t *row = f->data[f->format == AV_PIX_FMT_RGB24 ? 0 : c] +
+                       (ptrdiff_t)y * f->linesize[f->format == AV_PIX_FMT_RGB24 ? 0 : c];
         if (f->format == AV_PIX_FMT_RGB24)
-          f->data[0][y * f->linesize[0] + 3 * x + c] = vx_pixel(k, x, y, c);
-        else if (c == 0 || (x % 2 == 0 && y % 2 == 0))
-          f->data[c][(c == 0 ? y : y / 2) * f->linesize[c] + (c == 0 ? x : x / 2)] =
-              (uint8_t)((c == 0 ? 20 + light : 64) + (5 * k + 2 * x + (c + 1) * y) % 100);
+          row[3 * x + c] = vx_pixel(k, x, y, c);
+        else if (f->format == AV_PIX_FMT_YUV420P10LE)
+          ((uint16_t *)(void *)row)[x] = (uint16_t)(4 * vx_sample(k, x, y, c, light));
+        else
+          row[x] = (uint8_t)vx_sample(k, x, y, c, light);
+      }
+  }
 }
 
 #define VX_OK(call) assert_true((call) >= 0)
@@ -133,5 +148,35 @@ static inline struct ix_file vx_make(const struct vx_video *v) {
   avcodec_free_context(&c);
   avformat_free_context(f);
   return out;
+}
+
+enum { VX_LIMIT = 1 << 21 }; /* pixels; keeps a lying header from taking seconds */
+
+static inline struct lrl_video *vx_open(struct ix_file f, struct lrl_video_info *info) {
+  struct lrl_video *v;
+  if (lrl_video_open(f.bytes, f.n, VX_LIMIT, &v) != LRL_OK)
+    fail_msg("%s", lrl_last_error());
+  lrl_video_get_info(v, info);
+  return v;
+}
+
+/* Collects frames one below the other. */
+struct vx_frames_read {
+  struct lrl_buffer pixels;
+  size_t n_bytes;
+  int64_t n;
+};
+static inline lrl_status vx_collect(void *user, const struct lrl_image *frame) {
+  struct vx_frames_read *f = user;
+  const size_t n = 3 * (size_t)frame->width * (size_t)frame->height;
+  LRL_TRY(lrl_buffer_reserve(&f->pixels, f->n_bytes + n));
+  memcpy((char *)f->pixels.data + f->n_bytes, frame->rgb.data, n);
+  f->n_bytes += n;
+  f->n++;
+  return LRL_OK;
+}
+
+static inline const uint8_t *vx_at(const struct lrl_image *im, int x, int y) {
+  return (const uint8_t *)im->rgb.data + 3 * ((ptrdiff_t)y * im->width + x);
 }
 #endif
