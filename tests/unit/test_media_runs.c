@@ -215,43 +215,22 @@ static double score_of(const json_t *row) {
 /* A video is told from another, and damage is a sentence; "video" is as good as "image". */
 static void test_score(void **state) {
   (void)state;
-#define CHAT(text)                                                                                 \
-  "\"messages\": [{\"role\": \"user\", \"content\": \"" text "\"}, "                               \
-  "{\"role\": \"assistant\", \"content\": \"red\"}]}\n"
-  static const char chats[] =
-      "{\"image\": \"dark.mp4\", " CHAT(ASK) "{\"video\": \"dark.mp4\", " CHAT(
-          ASK) "{\"videos\": "
-               "[\"dark.mp4\"]"
-               ", " CHAT(
-                   "<vid"
-                   "eo"
-                   ">" ASK) "{\"image\": [\"bright.avi\"], " CHAT("<ImageHere>" ASK) "{\"video\": "
-                                                                                     "\"cut.mp4\","
-                                                                                     " " CHAT(
-                                                                                         ASK) "{\"v"
-                                                                                              "i"
-                                                                                              "deo"
-                                                                                              "\""
-                                                                                              ": "
-                                                                                              "\"da"
-                                                                                              "r"
-                                                                                              "k."
-                                                                                              "mp4"
-                                                                                              "\""
-                                                                                              ", "
-                                                                                              "\"im"
-                                                                                              "a"
-                                                                                              "ge\""
-                                                                                              ":"
-                                                                                              " \"w"
-                                                                                              "h"
-                                                                                              "ite."
-                                                                                              "png"
-                                                                                              "\""
-                                                                                              ","
-                                                                                              " " CHAT("<image>, <video>") "{\"image\": [\"white.png\", \"dark.mp4\"], " CHAT(
-                                                                                                  "<ImageHere>, <ImageHere>");
-  write_bytes("chats.jsonl", chats, sizeof chats - 1);
+  static const char *const chat[7][2] = {
+      {"\"image\": \"dark.mp4\"", ASK},
+      {"\"video\": \"dark.mp4\"", ASK},
+      {"\"videos\": [\"dark.mp4\"]", "<video>" ASK},
+      {"\"image\": [\"bright.avi\"]", "<ImageHere>" ASK},
+      {"\"video\": \"cut.mp4\"", ASK},
+      {"\"video\": \"dark.mp4\", \"image\": \"white.png\"", "<image>, <video>"},
+      {"\"image\": [\"white.png\", \"dark.mp4\"]", "<ImageHere>, <ImageHere>"}};
+  FILE *f = fopen(in_dir("chats.jsonl"), "w");
+  assert_non_null(f);
+  for (int i = 0; i < 7; i++)
+    fprintf(f,
+            "{%s, \"messages\": [{\"role\": \"user\", \"content\": \"%s\"}, {\"role\": "
+            "\"assistant\", \"content\": \"red\"}]}\n",
+            chat[i][0], chat[i][1]);
+  fclose(f);
   laurel((const char *const[]){"score", in_dir("whole"), in_dir("chats.jsonl"), "--out",
                                in_dir("scores.jsonl"), NULL},
          0);
