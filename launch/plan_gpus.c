@@ -1,8 +1,7 @@
-/* GPUs that plans may be made for. From NVIDIA's data sheets and white papers: A100 (2021), H100
- * (2023), H200 (2024), L40S (2023), L4 (2023), Ada (2022) and Ampere GA102 (2020) architecture.
- * Dense rates: the sheets print those with 2:4 sparsity, twice as much. GeForce cards do half of
- * their matrix units' rate when sums are f32. PCIe of 16 lanes: 32 GB/s in its fourth, 64 in its
- * fifth generation; NVLink: half of what the sheets add up over both directions. */
+/* GPUs that plans may be made for; docs/plan.md says where each number is from. Rates are dense:
+ * the data sheets print those with 2:4 sparsity, twice as much. GeForce cards do half of their
+ * matrix units' rate when sums are f32. PCIe of 16 lanes: 32 GB/s in its fourth, 64 in its fifth
+ * generation; NVLink: half of what the sheets add up over both directions. */
 #include "launch/plan.h"
 
 #include <stdio.h>

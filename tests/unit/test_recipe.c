@@ -64,8 +64,8 @@ static void test_every_config_loads(void **state) {
   static struct lrl_reward_config r;
   static struct lrl_sft_config s;
   static struct lrl_ppo_config p;
-  expect_loads(reward, &of_reward, &r, 4);
-  expect_loads(sft, &of_sft, &s, 2);
+  expect_loads(reward, &of_reward, &r, 5);
+  expect_loads(sft, &of_sft, &s, 3);
   expect_loads(ppo, &of_ppo, &p, 3);
 }
 
@@ -89,6 +89,26 @@ static void test_ppo_recipes(void **state) {
   assert_true(is(c.kl_coef, 0.01) && is(c.top_p, 0.9) && is(c.cliprange_value, 0));
   assert_true(c.critic_warmup == 50 && c.max_steps == 400 && is(c.ptx_coef, 0.5));
   assert_true(c.critic_reset_head);
+}
+
+/* SFT before the reward model, and InternLM2's reward model (SPEC 5.3, 5.8). */
+static void test_other_recipes(void **state) {
+  (void)state;
+  const struct lrl_option_table t = {lrl_sft_options, lrl_n_sft_options};
+  static struct lrl_sft_config s;
+  lrl_config_defaults(&t, &s);
+  assert_int_equal(lrl_config_load(&t, &s, source_path("configs/recipes/ixc2_5_sft_7b.yaml")),
+                   LRL_OK);
+  const struct lrl_trainer_options *c = &s.common;
+  assert_true(is(c->optim.lr, 1e-5) && is(c->optim.beta2, 0.95) && is(c->optim.weight_decay, 0.1));
+  assert_true(c->data.hd_num == 18 && c->data.max_length == 16384 && c->batch_size == 2 * 8 * 8);
+  assert_true(!c->model.freeze_vision && !c->model.freeze_projector);
+  struct lrl_reward_config *r = load(source_path("configs/recipes/internlm2_reward.yaml"));
+  c = &r->common;
+  assert_true(is(c->optim.lr, 1e-5) && is(c->optim.lr * c->optim.min_lr_ratio, 5e-6));
+  assert_true(is(c->optim.weight_decay, 0.01) && c->data.max_length == 8192);
+  assert_true(is(r->focal_gamma, 2) && is(r->penalty_weight, 0.02) && is(r->barrier, 5));
+  free(r);
 }
 
 /* "key: value" as lrl_config_text writes it. */
@@ -202,9 +222,8 @@ static void test_official_size(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_every_config_loads),
-      cmocka_unit_test(test_ppo_recipes),
-      cmocka_unit_test(test_official_values),
+      cmocka_unit_test(test_every_config_loads), cmocka_unit_test(test_ppo_recipes),
+      cmocka_unit_test(test_other_recipes),      cmocka_unit_test(test_official_values),
       cmocka_unit_test(test_official_size),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
