@@ -112,6 +112,10 @@ lrl_status lrl_row_images(const json_t *v, struct lrl_buffer *b, int64_t *n,
         lrl_row_text(json_is_array(v) ? json_array_get(v, i) : v, "an image path", e);
     if (path == NULL)
       return LRL_OK;
+    if (path[0] == '\0') {
+      lrl_row_fail(e, "an image path is empty; a row without images has no such key");
+      return LRL_OK;
+    }
     ((const char **)b->data)[(*n)++] = path;
   }
   return LRL_OK;

@@ -76,9 +76,9 @@ static lrl_status convert_llama2c(const struct convert_options *o, const char *i
   struct lrl_vlm_config v = {0};
   struct lrl_vlm m = {0};
   lrl_status status;
-  if (o->tokenizer[0] == '\0')
-    return LRL_FAIL(LRL_ERR_ARG, "name the model's tokenizer: --tokenizer FILE");
   LRL_TRY_GOTO(lrl_llama2c_open(in, &file));
+  if (o->tokenizer[0] == '\0')
+    LRL_TRY_GOTO(LRL_FAIL(LRL_ERR_ARG, "name the model's tokenizer: --tokenizer FILE"));
   LRL_TRY_GOTO(open_tokenizer(o->tokenizer, &t));
   v.decoder = lrl_llama2c_config(file);
   v.dtype = o->dtype == LRL_HF_BF16 ? LRL_BF16 : LRL_F32;

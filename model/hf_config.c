@@ -117,6 +117,9 @@ static lrl_status read_rope(const struct reader *r, struct lrl_rope_config *rope
                     "%s/config.json: the rope scaling %.40s is none that Laurel has (linear, "
                     "dynamic)",
                     r->path, type == NULL ? "without a type" : type);
+  if (json_is_null(json_object_get(scaling, "factor")) ||
+      json_object_get(scaling, "factor") == NULL)
+    return LRL_FAIL(LRL_ERR_FORMAT, "%s/config.json: the rope scaling has no factor", r->path);
   return get_number(r, scaling, "factor", 1, &rope->factor);
 }
 
@@ -158,8 +161,10 @@ static lrl_status look_at_decoder(const struct reader *r, struct lrl_hf_model *m
   const bool llama = m->family >= LRL_HF_LLAMA;
   const struct lrl_weight *a = tensor(r, "model.layers.0.attention.", "wqkv.Plora_A.weight");
   const char *layer = llama ? "model.layers.0.self_attn." : "model.layers.0.attention.";
-  d->bias = tensor(r, layer, llama ? "o_proj.bias" : "wo.bias") != NULL;
-  d->qkv_bias = !d->bias && tensor(r, layer, llama ? "q_proj.bias" : "wqkv.bias") != NULL;
+  d->bias = tensor(r, layer, llama ? "o_proj.bias" : "wo.bias") != NULL ||
+            json_is_true(json_object_get(r->config, llama ? "attention_bias" : "bias"));
+  d->qkv_bias = !d->bias && (m->family == LRL_HF_QWEN2 ||
+                             tensor(r, layer, llama ? "q_proj.bias" : "wqkv.bias") != NULL);
   d->pad_token_id = -1;
   if (a != NULL && a->ndim == 2 && a->dim[0] >= 1 && a->dim[0] <= 65536 &&
       !llama) { /* r = alpha in the original (SPEC 1.5) */

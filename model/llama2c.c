@@ -49,7 +49,9 @@ static lrl_status read_sizes(struct lrl_llama2c *m, FILE *f, const char *path) {
   for (int i = 0; i < N_SIZES; i++) {
     m->size[i] = i == VOCAB && raw[i] < 0 ? -(int64_t)raw[i] : raw[i];
     if (m->size[i] < 1 || m->size[i] > 1 << 20)
-      return LRL_FAIL(LRL_ERR_FORMAT, "%s is no llama2.c checkpoint: its size number %d is %lld",
+      return LRL_FAIL(LRL_ERR_FORMAT,
+                      "%s is no llama2.c checkpoint: its size number %d is %lld (of a Hugging Face "
+                      "model, name the folder)",
                       path, i + 1, (long long)m->size[i]);
   }
   const int64_t d = m->size[DIM], heads = m->size[HEADS];

@@ -2,6 +2,7 @@
 #include "model/safetensors.h"
 #include "model/torch_bin.h"
 
+#include <dirent.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,25 @@ static bool is_safetensors(const struct lrl_mapped_file *f) {
   return f->n > 8 && f->data[8] == '{';
 }
 
+/* What is often taken for weights and is something else; NULL: nothing of that kind. */
+static const char *taken_for_weights(const struct lrl_mapped_file *f) {
+  static const struct {
+    const char *magic, *what;
+  } kinds[] = {
+      {"GGUF",
+       "a GGUF file of llama.cpp, which Laurel does not read: take the model's safetensors"},
+      {"version https://git-lfs", "a Git LFS pointer and not the file: fetch it with git lfs pull"},
+      {"\x89HDF\r\n", "an HDF5 file, such as a checkpoint of Laurel or Keras weights"},
+      {"<!DOCTYPE", "a web page"},
+      {"<html", "a web page"},
+  };
+  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+    if (f->n >= strlen(kinds[i].magic) &&
+        memcmp(f->data, kinds[i].magic, strlen(kinds[i].magic)) == 0)
+      return kinds[i].what;
+  return NULL;
+}
+
 static lrl_status add_file(struct lrl_weights *w, const char *path) {
   struct lrl_mapped_file *more = realloc(w->files, (size_t)(w->n_files + 1) * sizeof *more);
   if (more == NULL)
@@ -34,6 +54,9 @@ static lrl_status add_file(struct lrl_weights *w, const char *path) {
   const struct lrl_mapped_file *f = &w->files[w->n_files];
   const int file = w->n_files++;
   const size_t n = strlen(path);
+  const char *what = taken_for_weights(f);
+  if (what != NULL)
+    return LRL_FAIL(LRL_ERR_FORMAT, "%s is %s", path, what);
   const bool named = n > 12 && strcmp(path + n - 12, ".safetensors") == 0;
   return !is_zip(f) && (named || is_safetensors(f)) ? lrl_safetensors_read(w, file, path)
                                                     : lrl_torch_bin_read(w, file, path);
@@ -145,6 +168,24 @@ static lrl_status open_index(struct lrl_weights *w, const char *folder, const ch
   return s;
 }
 
+/* A file of the folder that looks like weights, for a message. */
+static bool other_weights(const char *folder, char *name, size_t size) {
+  static const char *const ends[] = {".safetensors", ".gguf", ".bin", ".pt",     ".pth",
+                                     ".onnx",        ".h5",   ".npz", ".msgpack"};
+  DIR *d = opendir(folder);
+  bool found = false;
+  for (struct dirent *e; d != NULL && !found && (e = readdir(d)) != NULL;)
+    for (size_t i = 0; i < sizeof ends / sizeof *ends && !found; i++) {
+      const size_t n = strlen(e->d_name), m = strlen(ends[i]);
+      found = n > m && strcmp(e->d_name + n - m, ends[i]) == 0;
+      if (found)
+        snprintf(name, size, "%s", e->d_name);
+    }
+  if (d != NULL)
+    closedir(d);
+  return found;
+}
+
 static lrl_status open_folder(struct lrl_weights *w, const char *folder) {
   static const char *const names[] = {"model.safetensors.index.json", "model.safetensors",
                                       "pytorch_model.bin.index.json", "pytorch_model.bin"};
@@ -159,9 +200,11 @@ static lrl_status open_folder(struct lrl_weights *w, const char *folder) {
     LRL_TRY(add_file(w, path));
     return sort(w, path);
   }
+  char other[256];
+  const bool some = other_weights(folder, other, sizeof other);
   return LRL_FAIL(LRL_ERR_IO,
-                  "%s holds no model.safetensors, no pytorch_model.bin and no index of either",
-                  folder);
+                  "%s holds no model.safetensors, no pytorch_model.bin and no index of either%s%s",
+                  folder, some ? ", but " : "", some ? other : "");
 }
 
 lrl_status lrl_weights_open(const char *path, struct lrl_weights **out) {

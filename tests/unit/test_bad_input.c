@@ -150,9 +150,10 @@ static void test_images(void **state) {
   EXPECT(PAIR("\"image\":[\"ok.img\"],"), LRL_ASIDE_NONE);
   EXPECT(PAIR("\"image\":[],"), LRL_ASIDE_NONE);
   EXPECT(PAIR("\"image\":null,"), LRL_ASIDE_NONE);
+  EXPECT(PAIR("\"image\":\"\","), LRL_ASIDE_TYPE);
   static const char *const bad[] = {"absent.img", "huge.img", "none.img",   "less.img",
                                     "text.img",   "zero.img", "folder.img", "pipe.img",
-                                    "sparse.img", "",         "../../..",   "a\\nb"};
+                                    "sparse.img", "../../..", "a\\nb"};
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
     int n = snprintf(row, sizeof row, PAIR("\"image\":\"%s\","), bad[i]);
     expect_row(row, (size_t)n, LRL_ASIDE_IMAGE);

@@ -165,6 +165,8 @@ static void test_score(void **state) {
     for (int k = 0; k < i; k++)
       assert_true(k == 5 || k == 6 || score[k] != score[i]);
   }
+  write_text("one.jsonl", "{\"image\": \"\", \"prompt\": \"Bright?\", \"response\": \"Yes\"}\n");
+  expect(1, "$L score model one.jsonl", "line 1 is set aside: an image path is empty");
   static const char ranked[] =
       "{\"video\": \"dark.mp4\", \"chats\": [[{\"role\": \"user\", \"content\": \"Bright?\"}, "
       "{\"role\": \"assistant\", \"content\": \"Yes\"}], [{\"role\": \"user\", \"content\": "

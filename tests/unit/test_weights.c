@@ -112,6 +112,20 @@ static void test_real_refusals(void **state) {
     if (fx_asset(files[i].name, path, sizeof path))
       expect_refused(path, strchr(files[i].name, '.') ? LRL_ERR_FORMAT : LRL_ERR_IO, files[i].why);
   expect_refused(fx_path("nothing.bin"), LRL_ERR_IO, "No such file");
+  static const struct {
+    const char *bytes, *why;
+  } others[] = {{"GGUF\3", "is a GGUF file"},
+                {"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer"},
+                {"<html><body>404", "is a web page"}};
+  for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+    for (int k = 0; k < 2; k++)
+      expect_refused(
+          fx_write(k ? "o.safetensors" : "o.bin", others[i].bytes, strlen(others[i].bytes)),
+          LRL_ERR_FORMAT, others[i].why);
+  fx_write("o.gguf", "GGUF", 4);
+  unlink(fx_path("o.safetensors"));
+  unlink(fx_path("o.bin"));
+  expect_refused(fx_path(""), LRL_ERR_IO, "no index of either, but o.gguf");
   expect_refused("/dev/null", LRL_ERR_IO, "is not a file");
 }
 
