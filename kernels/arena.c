@@ -134,7 +134,7 @@ static lrl_status map_host(struct lrl_arena *a) {
 
 void *lrl_arena_host(struct lrl_arena *a, size_t bytes) {
   char *p = lrl_arena_alloc(a, bytes);
-  if (p == NULL || a->source == NULL || a->source->counted)
+  if (p == NULL || a->source == NULL)
     return p;
   return a->host != NULL || map_host(a) == LRL_OK ? a->host + (p - a->base) : NULL;
 }

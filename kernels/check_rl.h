@@ -21,7 +21,7 @@ static lrl_status check_logprob_fwd(const struct lrl_logprob_fwd_args *a) {
   LRL_TRY(check_temperature("logprob_fwd", a->temperature));
   NEED("logprob_fwd", a->n_tokens, a->target, a->logprobs);
   NEED("logprob_fwd", a->n_tokens * a->n_vocab, a->logits);
-  return lrl_check_targets("logprob_fwd", a->target, a->n_tokens, a->n_vocab);
+  return a->drawn ? LRL_OK : lrl_check_targets("logprob_fwd", a->target, a->n_tokens, a->n_vocab);
 }
 
 static lrl_status check_logprob_bwd(const struct lrl_logprob_bwd_args *a) {

@@ -30,6 +30,15 @@ static inline int64_t lrl_kv_value_at(lrl_dtype t, int64_t slot, int64_t i) {
   return i / LRL_KV_PANEL * LRL_KV_PAGE * LRL_KV_PANEL + lrl_kv_in_panel(t, slot, i % LRL_KV_PANEL);
 }
 
+/* Sizes that grow with the tokens in a cache go up in steps of a quarter at most, so that many
+ * decoding steps look the same to a device: n up to 8, then 10, 12, 14, 16, 20, ... */
+static inline int64_t lrl_kv_room(int64_t n) {
+  int64_t step = 1;
+  while (n > 8 * step)
+    step *= 2;
+  return (n + step - 1) / step * step;
+}
+
 #ifdef __cplusplus
 }
 #endif

@@ -28,6 +28,9 @@ struct lrl_logprob_fwd_args {
   const float *logits;
   const int32_t *target;
   float *logprobs, *entropy, *lse; /* entropy, lse may be NULL */
+  /* target is what lrl_sample draws: on a device it is not there yet, so it is not checked, and
+   * any negative one is as -100. */
+  bool drawn;
 };
 /* d_logits = (d_logprob * (onehot - p) - d_entropy * p * (log p + entropy)) / temperature.
  * d_entropy NULL: 0 (entropy is not read then). d_logits (d_dtype) may alias logits when d_dtype is

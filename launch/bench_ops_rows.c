@@ -326,7 +326,7 @@ CASE(cross_entropy) {
 CASE(logprob_forward) {
   READS;
   CALLS(logprob_fwd, o->a, o->b, 1.0f, F32_IN(o->a * o->b), indices(o, o->a, o->b, 7919),
-        F32_OUT(o->a), F32_OUT(o->a), F32_OUT(o->a));
+        F32_OUT(o->a), F32_OUT(o->a), F32_OUT(o->a), false);
 }
 CASE(logprob_backward) {
   const int64_t n = o->a * o->b;

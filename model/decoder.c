@@ -280,8 +280,8 @@ static void forward(struct lrl_tape *tape, struct lrl_decoder *d,
   struct lrl_rope *rope = lrl_tape_host(tape, sizeof *rope);
   struct layer_run *runs = lrl_tape_host(tape, (size_t)d->cfg.num_hidden_layers * sizeof *runs);
   struct lrl_decoder_input *input = lrl_tape_host(tape, sizeof *input);
-  if (tape->status != LRL_OK ||
-      !lrl_tape_ok(tape, lrl_rope_tables(tape, &d->cfg.rope, in->layout, in->positions, rope)))
+  if (tape->status != LRL_OK || !lrl_tape_ok(tape, lrl_rope_tables(tape, &d->cfg.rope, in->layout,
+                                                                   in->positions, in->rope, rope)))
     return;
   *input = *in; /* blocks are run again going back, when the caller's copy may be gone */
   struct lrl_param_unit *embed = &d->params->units[d->embed_unit];

@@ -64,7 +64,8 @@ struct lrl_decoder_input {
   const uint64_t *row_key;   /* [n_image_rows], for Partial LoRA; NULL: no dropout (evaluation) */
   const uint64_t *token_key; /* [n_tokens], for LoRA; NULL: no dropout (evaluation) */
   bool without_lora;         /* the base model: what PPO calls the reference */
-  const struct lrl_kv_step *kv; /* NULL, or the cache this pass writes to (model/kv_cache.h) */
+  const struct lrl_rope_kept *rope; /* NULL, or tables to use as far as they go */
+  const struct lrl_kv_step *kv;     /* NULL, or the cache this pass writes to (model/kv_cache.h) */
   void (*on_layer)(void *user, int64_t layer,
                    struct lrl_tensor *input); /* NULL, or sees each layer's input */
   void *on_layer_user;

@@ -25,8 +25,8 @@ static lrl_status check(const struct lrl_gen_options *o, const struct lrl_gen_pr
 }
 
 static struct lrl_kv_seq new_seq(struct gen *g, int64_t max_pages) {
-  return (struct lrl_kv_seq){.page = lrl_arena_alloc(g->arena, (size_t)max_pages * sizeof(int32_t)),
-                             .used = lrl_arena_alloc(g->arena, (size_t)max_pages * sizeof(int32_t)),
+  return (struct lrl_kv_seq){.page = lrl_arena_host(g->arena, (size_t)max_pages * sizeof(int32_t)),
+                             .used = lrl_arena_host(g->arena, (size_t)max_pages * sizeof(int32_t)),
                              .max_pages = max_pages};
 }
 
@@ -35,8 +35,8 @@ static lrl_status make_results(struct gen *g, struct lrl_generation *out) {
   for (int64_t i = 0; i < g->n_prompts; i++)
     n += g->prompts[i].n_samples;
   *out = (struct lrl_generation){.n_samples = n};
-  out->sample = lrl_arena_alloc(g->arena, (size_t)n * sizeof *out->sample);
-  g->first = lrl_arena_alloc(g->arena, (size_t)(g->n_prompts + 1) * sizeof *g->first);
+  out->sample = lrl_arena_host(g->arena, (size_t)n * sizeof *out->sample);
+  g->first = lrl_arena_host(g->arena, (size_t)(g->n_prompts + 1) * sizeof *g->first);
   if (out->sample == NULL || g->first == NULL)
     return LRL_ERR_MEMORY;
   g->first[0] = 0;
@@ -44,9 +44,9 @@ static lrl_status make_results(struct gen *g, struct lrl_generation *out) {
     for (int64_t s = 0; s < g->prompts[i].n_samples; s++, k++) {
       struct lrl_gen_sample *r = &out->sample[k];
       *r = (struct lrl_gen_sample){.prompt = i, .index = s};
-      r->tokens = lrl_arena_alloc(g->arena, (size_t)max * sizeof *r->tokens);
-      r->logprobs = lrl_arena_alloc(g->arena, (size_t)max * sizeof *r->logprobs);
-      r->sampling_logprobs = lrl_arena_alloc(g->arena, (size_t)max * sizeof(float));
+      r->tokens = lrl_arena_host(g->arena, (size_t)max * sizeof *r->tokens);
+      r->logprobs = lrl_arena_host(g->arena, (size_t)max * sizeof *r->logprobs);
+      r->sampling_logprobs = lrl_arena_host(g->arena, (size_t)max * sizeof(float));
       if (r->tokens == NULL || r->logprobs == NULL || r->sampling_logprobs == NULL)
         return LRL_ERR_MEMORY;
     }
@@ -58,12 +58,13 @@ static lrl_status make_results(struct gen *g, struct lrl_generation *out) {
 /* Slots, and a cache in which at least the largest prompt and one sample fit. */
 static lrl_status make_room(struct gen *g) {
   const struct lrl_decoder_config *c = &g->lm->decoder->cfg;
-  int64_t longest = 0;
+  int64_t longest = 0, longest_ids = 0; /* pages, tokens */
   g->n_slots = g->o->max_samples > 0 ? g->o->max_samples : 32;
   g->n_slots = g->n_slots < g->out->n_samples ? g->n_slots : g->out->n_samples;
   for (int64_t i = 0; i < g->n_prompts; i++)
-    if (g->prompts[i].n_samples > 0 && lrl_kv_pages_for(g->prompts[i].n_ids) > longest)
-      longest = lrl_kv_pages_for(g->prompts[i].n_ids);
+    if (g->prompts[i].n_samples > 0 && g->prompts[i].n_ids > longest_ids)
+      longest_ids = g->prompts[i].n_ids;
+  longest = lrl_kv_pages_for(longest_ids);
   /* The last token is drawn, never fed. */
   g->sample_pages = lrl_kv_pages_for(g->o->max_new_tokens - 1);
   int64_t pages =
@@ -77,8 +78,11 @@ static lrl_status make_room(struct gen *g) {
   LRL_TRY(lrl_kv_cache_init(&g->cache, c,
                             g->lm->decoder->params->units[g->lm->decoder->embed_unit].dtype, pages,
                             g->arena));
-  g->slot = lrl_arena_alloc(g->arena, (size_t)g->n_slots * sizeof *g->slot);
-  g->live = lrl_arena_alloc(g->arena, (size_t)g->n_slots * sizeof *g->live);
+  struct lrl_tape tape;
+  lrl_tape_init(&tape, g->ctx, g->arena, false);
+  LRL_TRY(lrl_rope_keep(&tape, &c->rope, longest_ids + g->o->max_new_tokens, &g->rope));
+  g->slot = lrl_arena_host(g->arena, (size_t)g->n_slots * sizeof *g->slot);
+  g->live = lrl_arena_host(g->arena, (size_t)g->n_slots * sizeof *g->live);
   if (g->slot == NULL || g->live == NULL)
     return LRL_ERR_MEMORY;
   for (int64_t i = 0; i < g->n_slots; i++) {
@@ -121,7 +125,7 @@ static lrl_status start_prompts(struct gen *g) {
   int64_t tokens = 0, n = 0, free_slots = 0;
   for (int64_t i = 0; i < g->n_slots; i++)
     free_slots += g->slot[i].sample == NULL;
-  struct gen_live **batch = lrl_arena_alloc(g->steps, (size_t)g->n_slots * sizeof(void *));
+  struct gen_live **batch = lrl_arena_host(g->steps, (size_t)g->n_slots * sizeof(void *));
   if (batch == NULL)
     return LRL_ERR_MEMORY;
   for (int64_t i = 0; i < g->n_slots && free_slots > 0; i++) {
@@ -164,7 +168,7 @@ void gen_finish(struct gen *g, struct gen_slot *slot) {
 
 static lrl_status schedule(struct gen *g) {
   const size_t mark = lrl_arena_mark(g->steps);
-  int64_t *list = lrl_arena_alloc(g->steps, (size_t)g->n_slots * sizeof *list), n;
+  int64_t *list = lrl_arena_host(g->steps, (size_t)g->n_slots * sizeof *list), n;
   if (list == NULL)
     return LRL_ERR_MEMORY;
   const size_t inner = lrl_arena_mark(g->steps);

@@ -29,6 +29,7 @@ struct gen {
   struct gen_live *live; /* [n_slots] */
   struct gen_slot *slot; /* [n_slots] */
   struct lrl_kv_cache cache;
+  struct lrl_rope_kept rope; /* of all positions that come up */
   struct lrl_arena *arena, *steps;
   lrl_gen_token *on_token;
   void *user;

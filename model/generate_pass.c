@@ -40,8 +40,8 @@ static lrl_status list_seen(struct gen *g, struct lrl_tape *tape, const int64_t 
     const struct lrl_gen_sample *s = g->slot[slots[i]].sample;
     total += g->prompts[s->prompt].n_ids + s->n;
   }
-  int32_t *start = lrl_tape_alloc(tape, (size_t)(n + 1) * sizeof *start);
-  int32_t *seen = lrl_tape_alloc(tape, (size_t)total * sizeof *seen);
+  int32_t *start = lrl_tape_host(tape, (size_t)(n + 1) * sizeof *start);
+  int32_t *seen = lrl_tape_host(tape, (size_t)lrl_kv_room(total) * sizeof *seen);
   if (tape->status != LRL_OK)
     return tape->status;
   start[0] = 0;
@@ -85,14 +85,28 @@ static lrl_status take(struct gen *g, struct gen_slot *slot, int32_t token, floa
   return LRL_OK;
 }
 
-/* Draws one token for each of n samples from rows of logits. */
+/* What was drawn, [n] each, one after the other. */
+struct drawn {
+  int32_t *token;
+  float *sampling_logprob, *logprob;
+};
+static struct drawn parts_of(void *p, int64_t n) {
+  int32_t *token = p;
+  float *logprob = (float *)(token + n);
+  return (struct drawn){token, logprob, logprob + n};
+}
+
+/* Draws one token for each of n samples from rows of logits, in one go on a device; *out is on the
+ * host. */
 static lrl_status draw(struct gen *g, struct lrl_tape *tape, const float *logits,
-                       const int64_t *slots, int64_t n) {
+                       const int64_t *slots, int64_t n, struct drawn *out) {
   const struct lrl_gen_options *o = g->o;
   const int64_t v = g->lm->decoder->cfg.vocab_size;
-  double *uniform = lrl_tape_alloc(tape, (size_t)n * sizeof *uniform);
-  int32_t *token = lrl_tape_alloc(tape, (size_t)n * sizeof *token);
-  float *logprobs = lrl_tape_alloc(tape, (size_t)n * 2 * sizeof *logprobs);
+  const size_t bytes = (size_t)n * (sizeof(int32_t) + 2 * sizeof(float));
+  double *uniform = lrl_tape_host(tape, (size_t)n * sizeof *uniform);
+  void *results = lrl_tape_alloc(tape, bytes), *copy = lrl_tape_host(tape, bytes);
+  LRL_TRY(tape->status);
+  const struct drawn d = parts_of(results, n);
   struct lrl_sample_args a = {.n_tokens = n,
                               .n_vocab = v,
                               .logits = logits,
@@ -101,9 +115,8 @@ static lrl_status draw(struct gen *g, struct lrl_tape *tape, const float *logits
                               .top_p = o->top_p,
                               .repetition_penalty = o->repetition_penalty,
                               .top_k = o->top_k,
-                              .token = token,
-                              .logprobs = logprobs};
-  LRL_TRY(tape->status);
+                              .token = d.token,
+                              .logprobs = d.sampling_logprob};
   for (int64_t i = 0; i < n; i++) {
     const struct lrl_gen_sample *s = g->slot[slots[i]].sample;
     uniform[i] = lrl_gen_uniform(o->seed, g->prompts[s->prompt].key, s->index, s->n);
@@ -111,20 +124,23 @@ static lrl_status draw(struct gen *g, struct lrl_tape *tape, const float *logits
   if (o->repetition_penalty < 1.0 || o->repetition_penalty > 1.0)
     LRL_TRY(list_seen(g, tape, slots, n, &a));
   LRL_TRY(lrl_sample(tape->ctx, &a));
-  int32_t *target = lrl_tape_alloc(tape, (size_t)n * sizeof *target);
-  LRL_TRY(tape->status);
-  for (int64_t i = 0; i < n; i++)
-    target[i] = token[i] < 0 ? -100 : token[i];
   LRL_TRY(lrl_logprob_fwd(tape->ctx,
                           &(struct lrl_logprob_fwd_args){
                               .n_tokens = n,
                               .n_vocab = v,
                               .temperature = o->temperature > 0.0 ? (float)o->temperature : 1.0f,
                               .logits = logits,
-                              .target = target,
-                              .logprobs = logprobs + n}));
+                              .target = d.token,
+                              .drawn = true,
+                              .logprobs = d.logprob}));
+  lrl_move(tape->ctx, copy, results, bytes);
+  *out = parts_of(copy, n);
+  return LRL_OK;
+}
+
+static lrl_status take_all(struct gen *g, const int64_t *slots, int64_t n, const struct drawn *d) {
   for (int64_t i = 0; i < n; i++)
-    LRL_TRY(take(g, &g->slot[slots[i]], token[i], logprobs[n + i], logprobs[i]));
+    LRL_TRY(take(g, &g->slot[slots[i]], d->token[i], d->logprob[i], d->sampling_logprob[i]));
   return LRL_OK;
 }
 
@@ -139,8 +155,8 @@ static lrl_status pack_prompts(struct gen *g, struct lrl_tape *tape, struct gen_
     for (int64_t t = 0; t < p->n_ids; t++)
       n_images += p->ids[t] == -1;
   }
-  int32_t *ids = lrl_tape_alloc(tape, (size_t)tokens * sizeof *ids);
-  int32_t *rows = lrl_tape_alloc(tape, (size_t)n_images * sizeof *rows);
+  int32_t *ids = lrl_tape_host(tape, (size_t)tokens * sizeof *ids);
+  int32_t *rows = lrl_tape_host(tape, (size_t)n_images * sizeof *rows);
   struct lrl_tensor *images = lrl_tensor_new(tape, g->cache.dtype, n_images, w);
   LRL_TRY(tape->status);
   const int64_t row_bytes = w * lrl_dtype_bytes(g->cache.dtype);
@@ -179,10 +195,10 @@ lrl_status gen_prefill(struct gen *g, struct gen_live *const *batch, int64_t n) 
   const int64_t v = g->lm->decoder->cfg.vocab_size;
   struct lrl_tape tape;
   lrl_tape_init(&tape, g->ctx, g->steps, false);
-  struct lrl_decoder_input in = {.without_lora = g->o->without_lora};
-  struct lrl_kv_seq **seq = lrl_tape_alloc(&tape, (size_t)n * sizeof(void *));
-  int32_t *n_new = lrl_tape_alloc(&tape, (size_t)n * sizeof *n_new);
-  int32_t *last = lrl_tape_alloc(&tape, (size_t)n * sizeof *last);
+  struct lrl_decoder_input in = {.without_lora = g->o->without_lora, .rope = &g->rope};
+  struct lrl_kv_seq **seq = lrl_tape_host(&tape, (size_t)n * sizeof(void *));
+  int32_t *n_new = lrl_tape_host(&tape, (size_t)n * sizeof *n_new);
+  int32_t *last = lrl_tape_host(&tape, (size_t)n * sizeof *last);
   LRL_TRY(tape.status);
   for (int64_t i = 0; i < n; i++) {
     seq[i] = &batch[i]->seq;
@@ -206,16 +222,19 @@ lrl_status gen_first_tokens(struct gen *g, const int64_t *slots, int64_t n) {
   LRL_TRY(tape.status);
   for (int64_t i = 0; i < n; i++)
     lrl_move(g->ctx, rows + i * v, g->slot[slots[i]].live->logits, (size_t)v * sizeof *rows);
-  return draw(g, &tape, rows, slots, n);
+  struct drawn d;
+  LRL_TRY(draw(g, &tape, rows, slots, n, &d));
+  return take_all(g, slots, n, &d);
 }
 
 lrl_status gen_decode(struct gen *g, const int64_t *slots, int64_t n) {
   struct lrl_tape tape;
+  struct drawn d;
   lrl_tape_init(&tape, g->ctx, g->steps, false);
-  struct lrl_decoder_input in = {.without_lora = g->o->without_lora};
-  struct lrl_kv_seq **seq = lrl_tape_alloc(&tape, (size_t)n * sizeof(void *));
-  int32_t *n_new = lrl_tape_alloc(&tape, (size_t)n * sizeof *n_new);
-  int32_t *ids = lrl_tape_alloc(&tape, (size_t)n * sizeof *ids);
+  struct lrl_decoder_input in = {.without_lora = g->o->without_lora, .rope = &g->rope};
+  struct lrl_kv_seq **seq = lrl_tape_host(&tape, (size_t)n * sizeof(void *));
+  int32_t *n_new = lrl_tape_host(&tape, (size_t)n * sizeof *n_new);
+  int32_t *ids = lrl_tape_host(&tape, (size_t)n * sizeof *ids);
   LRL_TRY(tape.status);
   for (int64_t i = 0; i < n; i++) {
     struct gen_slot *slot = &g->slot[slots[i]];
@@ -224,8 +243,12 @@ lrl_status gen_decode(struct gen *g, const int64_t *slots, int64_t n) {
     ids[i] = slot->sample->tokens[slot->sample->n - 1];
   }
   in.ids = ids;
-  LRL_TRY(lrl_kv_pass(&tape, &g->cache, seq, n, n_new, &in));
+  lrl_ctx_begin(g->ctx);
+  lrl_tape_ok(&tape, lrl_kv_pass(&tape, &g->cache, seq, n, n_new, &in));
   const struct lrl_tensor *logits = pass(g, &tape, &in, NULL, 0);
+  if (tape.status == LRL_OK)
+    lrl_tape_ok(&tape, draw(g, &tape, logits->data, slots, n, &d));
+  lrl_tape_ok(&tape, lrl_ctx_end(g->ctx));
   LRL_TRY(tape.status);
-  return draw(g, &tape, logits->data, slots, n);
+  return take_all(g, slots, n, &d);
 }

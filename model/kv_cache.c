@@ -22,8 +22,8 @@ lrl_status lrl_kv_cache_init(struct lrl_kv_cache *cache, const struct lrl_decode
                                  .dtype = dtype};
   cache->k = lrl_arena_alloc(arena, half);
   cache->v = lrl_arena_alloc(arena, half);
-  cache->refs = lrl_arena_alloc(arena, (size_t)n_pages * sizeof *cache->refs);
-  cache->free = lrl_arena_alloc(arena, (size_t)n_pages * sizeof *cache->free);
+  cache->refs = lrl_arena_host(arena, (size_t)n_pages * sizeof *cache->refs);
+  cache->free = lrl_arena_host(arena, (size_t)n_pages * sizeof *cache->free);
   if (cache->k == NULL || cache->v == NULL || cache->refs == NULL || cache->free == NULL)
     return LRL_ERR_MEMORY;
   memset(cache->refs, 0, (size_t)n_pages * sizeof *cache->refs);
@@ -138,13 +138,13 @@ lrl_status lrl_kv_pass(struct lrl_tape *tape, struct lrl_kv_cache *cache,
     listed += n_new[s] * (seq[s]->n_pages + 1 + lrl_kv_pages_for(n_new[s]));
     prefill = prefill && seq[s]->length == 0;
   }
-  struct lrl_layout *layout = lrl_tape_alloc(tape, sizeof *layout);
-  struct lrl_kv_step *step = lrl_tape_alloc(tape, sizeof *step);
-  int32_t *start = lrl_tape_alloc(tape, (size_t)n_seqs * 3 * sizeof *start);
-  int32_t *slot = lrl_tape_alloc(tape, (size_t)tokens * sizeof *slot);
-  listed = prefill ? 0 : listed;
-  int32_t *page_start = lrl_tape_alloc(tape, (size_t)(tokens + 1) * sizeof *page_start);
-  int32_t *page = lrl_tape_alloc(tape, (size_t)listed * 2 * sizeof *page), *used = page + listed;
+  struct lrl_layout *layout = lrl_tape_host(tape, sizeof *layout);
+  struct lrl_kv_step *step = lrl_tape_host(tape, sizeof *step);
+  int32_t *start = lrl_tape_host(tape, (size_t)n_seqs * 3 * sizeof *start);
+  int32_t *slot = lrl_tape_host(tape, (size_t)tokens * sizeof *slot);
+  listed = prefill ? 0 : lrl_kv_room(listed); /* what is allocated next stays where it was */
+  int32_t *page_start = lrl_tape_host(tape, (size_t)(tokens + 1) * sizeof *page_start);
+  int32_t *page = lrl_tape_host(tape, (size_t)listed * 2 * sizeof *page), *used = page + listed;
   if (tape->status != LRL_OK)
     return tape->status;
   int32_t *length = start + n_seqs, *first = length + n_seqs, at = 0, n_listed = 0;

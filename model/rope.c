@@ -36,19 +36,47 @@ static int64_t family_of(const struct lrl_layout *l, int64_t s) {
   return l->parent != NULL && l->parent[s] >= 0 ? l->parent[s] : s;
 }
 
-lrl_status lrl_rope_tables(struct lrl_tape *tape, const struct lrl_rope_config *cfg,
-                           const struct lrl_layout *layout, const int32_t *positions,
-                           struct lrl_rope *out) {
-  int64_t n_seqs = layout->n_seqs, half = cfg->head_dim / 2;
-  int32_t *row = lrl_tape_alloc(tape, (size_t)layout->n_tokens * sizeof *row);
-  int32_t *extent = lrl_tape_host(tape, (size_t)n_seqs * sizeof *extent);
-  int64_t *first_row = lrl_tape_host(tape, (size_t)n_seqs * sizeof *first_row);
-  if (tape->status != LRL_OK)
-    return tape->status;
-  LRL_TRY(lrl_ctx_sync(tape->ctx)); /* the host fills the tables */
-  for (int64_t s = 0; s < n_seqs; s++)
+/* Tables of `rows` rows, on the host until settle(). */
+struct tables {
+  int64_t rows;
+  float *cos, *sin, *host_cos, *host_sin;
+  size_t mark;
+};
+static lrl_status make_tables(struct lrl_tape *tape, int64_t rows, int64_t half,
+                              struct tables *out) {
+  const size_t bytes = (size_t)(rows * half) * sizeof(float);
+  *out = (struct tables){.rows = rows};
+  out->cos = lrl_tape_alloc(tape, bytes);
+  out->sin = lrl_tape_alloc(tape, bytes);
+  out->mark = lrl_arena_mark(tape->arena);
+  out->host_cos = lrl_tape_host(tape, bytes);
+  out->host_sin = lrl_tape_host(tape, bytes);
+  return tape->status;
+}
+static void settle(struct lrl_tape *tape, struct tables *t, int64_t half) {
+  const size_t bytes = (size_t)(t->rows * half) * sizeof(float);
+  lrl_move(tape->ctx, t->cos, t->host_cos, bytes);
+  lrl_move(tape->ctx, t->sin, t->host_sin, bytes);
+  lrl_arena_reset(tape->arena, t->mark);
+}
+
+lrl_status lrl_rope_keep(struct lrl_tape *tape, const struct lrl_rope_config *cfg,
+                         int64_t n_positions, struct lrl_rope_kept *out) {
+  const int64_t most = cfg->max_position_embeddings, n = n_positions < most ? n_positions : most;
+  struct tables t;
+  LRL_TRY(make_tables(tape, n, cfg->head_dim / 2, &t));
+  fill(cfg, cfg->theta, 0, n, t.host_cos, t.host_sin);
+  settle(tape, &t, cfg->head_dim / 2);
+  *out = (struct lrl_rope_kept){n, t.cos, t.sin};
+  return LRL_OK;
+}
+
+/* row[t]: the position of token t; extent[f]: how far family f goes. */
+static lrl_status list_positions(const struct lrl_layout *layout, const int32_t *positions,
+                                 int32_t *row, int32_t *extent) {
+  for (int64_t s = 0; s < layout->n_seqs; s++)
     extent[s] = 0;
-  for (int64_t s = 0; s < n_seqs; s++) {
+  for (int64_t s = 0; s < layout->n_seqs; s++) {
     int32_t first = lrl_layout_first_pos(layout, s);
     int64_t f = family_of(layout, s);
     for (int64_t i = 0; i < layout->length[s]; i++) {
@@ -60,23 +88,40 @@ lrl_status lrl_rope_tables(struct lrl_tape *tape, const struct lrl_rope_config *
       extent[f] = row[t] + 1 > extent[f] ? row[t] + 1 : extent[f];
     }
   }
+  return LRL_OK;
+}
+
+lrl_status lrl_rope_tables(struct lrl_tape *tape, const struct lrl_rope_config *cfg,
+                           const struct lrl_layout *layout, const int32_t *positions,
+                           const struct lrl_rope_kept *kept, struct lrl_rope *out) {
+  int64_t n_seqs = layout->n_seqs, half = cfg->head_dim / 2, longest = 0;
+  int32_t *row = lrl_tape_host(tape, (size_t)layout->n_tokens * sizeof *row);
+  int32_t *extent = lrl_tape_host(tape, (size_t)n_seqs * sizeof *extent);
+  int64_t *first_row = lrl_tape_host(tape, (size_t)n_seqs * sizeof *first_row);
+  struct tables table;
+  if (tape->status != LRL_OK)
+    return tape->status;
+  LRL_TRY(list_positions(layout, positions, row, extent));
   /* One shared table for unscaled families, one of its own for each that outgrew the trained
    * length. */
   int64_t shared = 0, rows = 0;
-  for (int64_t s = 0; s < n_seqs; s++)
+  for (int64_t s = 0; s < n_seqs; s++) {
+    longest = extent[s] > longest ? extent[s] : longest;
     if (!outgrown(cfg, extent[s]) && extent[s] > shared)
       shared = extent[s];
+  }
+  if (kept != NULL && longest <= kept->n_positions) {
+    *out = (struct lrl_rope){kept->n_positions, kept->cos, kept->sin, row};
+    return LRL_OK;
+  }
   rows = shared;
   for (int64_t s = 0; s < n_seqs; s++) {
     first_row[s] = outgrown(cfg, extent[s]) ? rows : 0;
     rows += outgrown(cfg, extent[s]) ? extent[s] : 0;
   }
   bool by_token = layout->n_tokens < rows; /* decoding: few tokens at high positions */
-  rows = by_token ? layout->n_tokens : rows;
-  float *c = lrl_tape_alloc(tape, (size_t)(rows * half) * sizeof *c);
-  float *sn = lrl_tape_alloc(tape, (size_t)(rows * half) * sizeof *sn);
-  if (tape->status != LRL_OK)
-    return tape->status;
+  LRL_TRY(make_tables(tape, by_token ? layout->n_tokens : rows, half, &table));
+  float *c = table.host_cos, *sn = table.host_sin;
   if (!by_token)
     fill(cfg, cfg->theta, 0, shared, c, sn);
   for (int64_t s = 0; s < n_seqs; s++) {
@@ -90,6 +135,7 @@ lrl_status lrl_rope_tables(struct lrl_tape *tape, const struct lrl_rope_config *
       row[t] = by_token ? (int32_t)t : row[t] + (int32_t)first_row[f];
     }
   }
-  *out = (struct lrl_rope){.n_positions = rows, .cos = c, .sin = sn, .positions = row};
+  settle(tape, &table, half);
+  *out = (struct lrl_rope){table.rows, table.cos, table.sin, row};
   return LRL_OK;
 }

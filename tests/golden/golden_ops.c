@@ -171,7 +171,7 @@ static void softmax(struct op_case *c) {
       memcpy(logits + j * v, x + row, (size_t)v * sizeof *x);
       target[j] = (int32_t)j;
     }
-    RUN(logprob_fwd, v, v, 1.0f, logits, target, logprobs, NULL, lse);
+    RUN(logprob_fwd, v, v, 1.0f, logits, target, logprobs, NULL, lse, false);
     for (int64_t j = 0; j < v; j++) {
       y[row + j] = expf(logprobs[j]);
       d[j] = dy[row + j] * y[row + j];

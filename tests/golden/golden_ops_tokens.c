@@ -95,7 +95,7 @@ void golden_op_rope(struct op_case *c) {
   const struct lrl_rope_config config = {.head_dim = d,
                                          .max_position_embeddings = 1 << 20,
                                          .theta = g5_num(&c->b->file, "rope_theta", 1e4)};
-  c->status = lrl_rope_tables(&tape, &config, &l, positions, &r);
+  c->status = lrl_rope_tables(&tape, &config, &l, positions, NULL, &r);
   float *qkv = FLOATS(t * (h + 2 * kv) * d), *dqkv = FLOATS(t * (h + 2 * kv) * d);
   float *v = FLOATS(t * kv * d), *both = FLOATS(t * (h + kv) * d);
   float *pq = pack(c, &l, q, h, n_t, d), *pk = pack(c, &l, k, kv, n_t, d);

@@ -84,9 +84,9 @@ static lrl_status f1_compute(struct rl *c, const char *name, struct f1_loss *x) 
   struct g5_array a = {0};
   logits = bag_read(&c->b, "inputs", "", "logits", &a);
   float *h = bag_floats(&c->b, c->rows * c->time), *lp = bag_floats(&c->b, c->rows * c->time);
-  LRL_TRY(lrl_logprob_fwd(
-      &c->b.ctx, &(struct lrl_logprob_fwd_args){c->rows * c->time, a.dim[2], 1.0f, logits,
-                                                bag_ids(&c->b, "", "labels", NULL), lp, h, NULL}));
+  LRL_TRY(lrl_logprob_fwd(&c->b.ctx, &(struct lrl_logprob_fwd_args){
+                                         c->rows * c->time, a.dim[2], 1.0f, logits,
+                                         bag_ids(&c->b, "", "labels", NULL), lp, h, NULL, false}));
   x->d_logprobs = rl_new(c);
   x->d_values = rl_new(c);
   LRL_TRY(lrl_ppo_policy(&c->b.ctx,

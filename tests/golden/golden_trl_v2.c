@@ -97,8 +97,9 @@ static lrl_status f2_loss(struct f2 *x) {
   const float temperature = (float)(g5_num(&b->file, "temperature", 1.0) + 1e-7);
   const double clip = g5_num(&b->file, "cliprange", 0.2), coef = g5_num(&b->file, "vf_coef", 0.1);
   float *lp = bag_floats(b, n), *lse = bag_floats(b, n), *d_full = bag_floats(b, n);
-  LRL_TRY(lrl_logprob_fwd(&b->ctx, &(struct lrl_logprob_fwd_args){n, vocab, temperature, logits,
-                                                                  x->target, lp, NULL, lse}));
+  LRL_TRY(
+      lrl_logprob_fwd(&b->ctx, &(struct lrl_logprob_fwd_args){n, vocab, temperature, logits,
+                                                              x->target, lp, NULL, lse, false}));
   const float *packed = rl_pack(c, f2_shifted(x, lp));
   f2_result(x, "new_logprobs", rl_error(c, packed, f2_file(x, "new_logprobs")));
 

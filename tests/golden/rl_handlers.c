@@ -25,8 +25,8 @@ lrl_status rl_logits(struct rl *c, const char *group, const char *key, const cha
   const int64_t n = c->rows * c->time, v = a.dim[2];
   const bool entropy = strncmp(key, "entropy", 7) == 0;
   float *lp = bag_floats(b, n), *h = bag_floats(b, n), *lse = bag_floats(b, n);
-  LRL_TRY(lrl_logprob_fwd(&b->ctx,
-                          &(struct lrl_logprob_fwd_args){n, v, 1.0f, logits, labels, lp, h, lse}));
+  LRL_TRY(lrl_logprob_fwd(
+      &b->ctx, &(struct lrl_logprob_fwd_args){n, v, 1.0f, logits, labels, lp, h, lse, false}));
   const float *want = bag_read(b, group, "", key, NULL);
   if (strcmp(key, "entropy_loss") == 0) {
     struct lrl_moments m;

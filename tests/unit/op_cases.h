@@ -276,9 +276,12 @@ CASE(logprob_fwd) {
   int32_t *target = ids(r, r->n, 0, v);
   for (int64_t t = 2; t < r->n; t += 3)
     target[t] = -100;
-  LRL_TRY(CALL(logprob_fwd, r->n, v, 1.0f, F32_IN(r->n * v), target, F32_OUT(r->n), NULL, NULL));
+  LRL_TRY(
+      CALL(logprob_fwd, r->n, v, 1.0f, F32_IN(r->n * v), target, F32_OUT(r->n), NULL, NULL, false));
+  if (r->n > 2)
+    target[2] = -1;
   return CALL(logprob_fwd, r->n, v, 0.7f, F32_IN(r->n * v), target, F32_OUT(r->n), F32_OUT(r->n),
-              F32_OUT(r->n));
+              F32_OUT(r->n), true);
 }
 CASE(logprob_bwd) {
   const int64_t v = r->w + 1; /* of one word the gradient is 0: nothing to compare */
@@ -286,8 +289,9 @@ CASE(logprob_bwd) {
   for (int64_t t = 2; t < r->n; t += 3)
     target[t] = -100;
   float *logits = F32_IN(r->n * v), *entropy = F32_OUT(r->n), *lse = F32_OUT(r->n);
-  LRL_TRY(lrl_logprob_fwd(r->ref, &(struct lrl_logprob_fwd_args){r->n, v, 0.7f, logits, target,
-                                                                 F32_OUT(r->n), entropy, lse}));
+  LRL_TRY(
+      lrl_logprob_fwd(r->ref, &(struct lrl_logprob_fwd_args){r->n, v, 0.7f, logits, target,
+                                                             F32_OUT(r->n), entropy, lse, false}));
   LRL_TRY(CALL(logprob_bwd, r->n, v, 0.7f, logits, target, lse, NULL, F32_IN(r->n), NULL, r->dtype,
                OUT(r->n * v)));
   return CALL(logprob_bwd, r->n, v, 0.7f, logits, target, lse, entropy, F32_IN(r->n), F32_IN(r->n),

@@ -174,7 +174,7 @@ static void test_vocabulary(void **state) {
     end(d == 0 ? "cross_entropy, bf16" : "cross_entropy, f32", (double)((d == 0 ? 6 : 8) * n));
   }
   COUNT("logprob_fwd", 4 * n, logprob_fwd, t, VOCAB, 1.0f, in_f32(n), spread(t, VOCAB, 91003),
-        out(&run, LRL_F32, t), out(&run, LRL_F32, t), out(&run, LRL_F32, t));
+        out(&run, LRL_F32, t), out(&run, LRL_F32, t), out(&run, LRL_F32, t), false);
   COUNT("logprob_bwd", 6 * n, logprob_bwd, t, VOCAB, 1.0f, in_f32(n), spread(t, VOCAB, 91003),
         positive(t), NULL, in_f32(t), NULL, LRL_BF16, out(&run, LRL_BF16, n));
 }

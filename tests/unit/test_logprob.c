@@ -179,7 +179,7 @@ static void test_distribution(void **state) {
     for (int j = 0; t > 0 && j < V; j++)
       z[t * V + j] = z[j] + (float)(t % 4 * 16);
   }
-  struct lrl_logprob_fwd_args a = {V, V, 1.0f, z, id, lp, h, lse};
+  struct lrl_logprob_fwd_args a = {V, V, 1.0f, z, id, lp, h, lse, false};
   assert_int_equal(lrl_logprob_fwd(&ctx, &a), LRL_OK);
   for (int t = 0; t < V; t++) {
     sum += exp((double)lp[t]);

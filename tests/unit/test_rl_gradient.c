@@ -24,9 +24,10 @@ static double whole_loss(const struct loss_case *c, const float *logits, float *
   float lp[N], h[N], lse[N], d_lp[N], d_h[N];
   struct lrl_ppo_policy_stats s;
   double kl;
-  assert_int_equal(lrl_logprob_fwd(c->ref, &(struct lrl_logprob_fwd_args){N, V, 0.8f, logits,
-                                                                          c->ids, lp, h, lse}),
-                   LRL_OK);
+  assert_int_equal(
+      lrl_logprob_fwd(
+          c->ref, &(struct lrl_logprob_fwd_args){N, V, 0.8f, logits, c->ids, lp, h, lse, false}),
+      LRL_OK);
   assert_int_equal(lrl_ppo_policy(c->ref, &(struct lrl_ppo_policy_args){.layout = &c->layout,
                                                                         .mask = c->mask,
                                                                         .ratio = c->ratio,
