@@ -1,12 +1,29 @@
-/* The simulator behind device=sim, for tests that choose in which order its threads run and ask
- * what it found. Its library is already loaded; tests/simt/simt.h says what the functions do. */
+/* Tests on a device: which one, and the simulator behind device=sim, for tests that choose in which
+ * order its threads run and ask what it found. Its library is already loaded; tests/simt/simt.h
+ * says what the functions do. */
 #ifndef LRL_TESTS_SIM_DEVICE_H
 #define LRL_TESTS_SIM_DEVICE_H
+#include "kernels/backend.h"
 #include "tests/simt/simt.h"
 
 #include <dlfcn.h>
 #include <link.h>
+#include <stdio.h>
 #include <string.h>
+
+/* The device that the first argument of the test names, else *device. NULL: this machine has none,
+ * and the test has said so. */
+static inline const struct lrl_backend *device_of_test(int argc, char **argv, const char **device) {
+  struct lrl_ctx ctx;
+  *device = argc > 1 ? argv[1] : *device;
+  if (lrl_ctx_init(&ctx, *device, 1) != LRL_OK) {
+    printf("SKIP: %s\n", lrl_last_error());
+    return NULL;
+  }
+  const struct lrl_backend *backend = ctx.backend;
+  lrl_ctx_free(&ctx);
+  return backend;
+}
 
 struct sim_device {
   void (*configure)(const struct simt_settings *);

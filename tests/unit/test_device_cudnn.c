@@ -128,13 +128,8 @@ static void test_device_without(void **state) {
 }
 
 int main(int argc, char **argv) {
-  struct lrl_ctx ctx;
-  device = argc > 1 ? argv[1] : device;
-  if (lrl_ctx_init(&ctx, device, 1) != LRL_OK) {
-    printf("SKIP: %s\n", lrl_last_error());
+  if (device_of_test(argc, argv, &device) == NULL)
     return 0;
-  }
-  lrl_ctx_free(&ctx);
   simulated = strcmp(device, "sim") == 0 && sim_device_open(&sim);
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_attention),
                                      cmocka_unit_test(test_device_without)};

@@ -7,7 +7,7 @@
  * only, and two ranks only of the reward model. */
 #include "run_fixture.h"
 
-#include "kernels/backend.h"
+#include "tests/unit/sim_device.h"
 
 static const char *device;
 static int steps = 20, batch_size = 2;
@@ -166,20 +166,13 @@ static int make_world(void **state) {
 }
 
 int main(int argc, char **argv) {
-  struct lrl_ctx ctx;
-  if (argc < 2) {
+  if (argc < 2)
     printf("SKIP: this test needs the name of a device\n");
+  if (argc < 2 || device_of_test(argc, argv, &device) == NULL)
     return 0;
-  }
-  device = argv[1];
   simulated = strcmp(device, "sim") == 0;
   steps = argc > 2 ? atoi(argv[2]) : steps;
   batch_size = argc > 3 ? atoi(argv[3]) : batch_size;
-  if (lrl_ctx_init(&ctx, device, 1) != LRL_OK) {
-    printf("SKIP: %s\n", lrl_last_error());
-    return 0;
-  }
-  lrl_ctx_free(&ctx);
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_reward), cmocka_unit_test(test_sft),
                                      cmocka_unit_test(test_ppo)};
   return cmocka_run_group_tests(tests, make_world, remove_files);

@@ -126,13 +126,11 @@ static void test_moves(void **state) {
 }
 
 int main(int argc, char **argv) {
-  device = argc > 1 ? argv[1] : device;
-  if (lrl_ctx_init(&ctx, device, 1) != LRL_OK) {
-    printf("SKIP: %s\n", lrl_last_error());
+  if (device_of_test(argc, argv, &device) == NULL)
     return 0;
-  }
   simulated = sim_device_open(&sim);
-  if (lrl_arena_init(&arena, "memory", (size_t)64 << 20) != LRL_OK)
+  if (lrl_ctx_init(&ctx, device, 1) != LRL_OK ||
+      lrl_arena_init(&arena, "memory", (size_t)64 << 20) != LRL_OK)
     return 1;
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_lists), cmocka_unit_test(test_moves)};
   const int failed = cmocka_run_group_tests(tests, NULL, NULL);

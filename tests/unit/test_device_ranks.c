@@ -3,7 +3,7 @@
  * without a report. */
 #include "run_fixture.h"
 
-#include "kernels/backend.h"
+#include "tests/unit/sim_device.h"
 
 #include <time.h>
 
@@ -93,14 +93,10 @@ static void test_shared_device(void **state) {
 }
 
 int main(int argc, char **argv) {
-  struct lrl_ctx ctx;
-  device = argc > 1 ? argv[1] : device;
-  if (lrl_ctx_init(&ctx, device, 1) != LRL_OK) {
-    printf("SKIP: %s\n", lrl_last_error());
+  const struct lrl_backend *backend = device_of_test(argc, argv, &device);
+  if (backend == NULL)
     return 0;
-  }
-  const bool sums = ctx.backend->collectives != NULL;
-  lrl_ctx_free(&ctx);
+  const bool sums = backend->collectives != NULL;
   if (!sums || !have_mpirun()) {
     printf("SKIP: %s\n", sums ? "there is no mpirun" : "the device has no collectives");
     return 0;

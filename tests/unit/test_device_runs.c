@@ -3,7 +3,7 @@
  * without a report. */
 #include "run_fixture.h"
 
-#include "kernels/backend.h"
+#include "tests/unit/sim_device.h"
 
 static const char *device = "ref";
 
@@ -61,13 +61,8 @@ static void test_refusals(void **state) {
 }
 
 int main(int argc, char **argv) {
-  struct lrl_ctx ctx;
-  device = argc > 1 ? argv[1] : device;
-  if (lrl_ctx_init(&ctx, device, 1) != LRL_OK) {
-    printf("SKIP: %s\n", lrl_last_error());
+  if (device_of_test(argc, argv, &device) == NULL)
     return 0;
-  }
-  lrl_ctx_free(&ctx);
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_losses),
                                      cmocka_unit_test(test_refusals)};
   return cmocka_run_group_tests(tests, make_files, remove_files);
