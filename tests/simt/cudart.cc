@@ -197,7 +197,12 @@ cudaError_t cudaFree(void *p) {
   simt::finish_all();
   return p == NULL || simt::release(p) ? cudaSuccess : fail(cudaErrorInvalidValue);
 }
-cudaError_t cudaFreeHost(void *p) { return cudaFree(p); }
+/* Waits for nothing that it need not: a copy that is still queued is reported when it runs. */
+cudaError_t cudaFreeHost(void *p) {
+  if (simt::may_allocate() != cudaSuccess)
+    return last_error;
+  return p == NULL || simt::release(p) ? cudaSuccess : fail(cudaErrorInvalidValue);
+}
 cudaError_t cudaFreeAsync(void *p, cudaStream_t stream) {
   simt::operation o;
   o.name = "cudaFreeAsync";
@@ -330,6 +335,12 @@ cudaError_t cudaStreamQuery(cudaStream_t s) {
   simt::host_clock().join(simt::stream_of(s)->clock);
   return cudaSuccess;
 }
+/* The end of an operation of an event, which may be destroyed before. */
+static bool leave(cudaEvent_t e) {
+  if (--e->queued == 0 && e->destroyed)
+    delete e;
+  return true;
+}
 cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned) {
   cudaError_t result;
   if (simt::capture_wait(s, e, &result))
@@ -340,8 +351,9 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned) {
   const long need = e->recorded;
   simt::operation o;
   o.name = "cudaStreamWaitEvent";
+  e->queued++;
   o.ready = [e, need] { return e->done >= need; };
-  o.run = [] { return true; };
+  o.run = [e] { return leave(e); };
   simt::push(s, std::move(o));
   return cudaSuccess;
 }
@@ -351,8 +363,9 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned) {
 }
 cudaError_t cudaEventCreate(cudaEvent_t *e) { return cudaEventCreateWithFlags(e, 0); }
 cudaError_t cudaEventDestroy(cudaEvent_t e) {
-  simt::finish_all();
-  delete e;
+  e->queued++;
+  e->destroyed = true;
+  leave(e);
   return cudaSuccess;
 }
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
@@ -361,10 +374,11 @@ cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
   const long number = ++e->recorded;
   simt::operation o;
   o.name = "cudaEventRecord";
+  e->queued++;
   o.run = [e, number] {
     e->done = number > e->done ? number : e->done;
     e->ms = now_ms += 1.0;
-    return true;
+    return leave(e);
   };
   simt::push(s, std::move(o));
   e->clock = simt::stream_of(s)->clock;
@@ -387,6 +401,10 @@ cudaError_t cudaEventQuery(cudaEvent_t e) {
   return cudaSuccess;
 }
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t a, cudaEvent_t b) {
+  if (a->recorded == 0 || b->recorded == 0)
+    return fail(cudaErrorInvalidResourceHandle);
+  if (a->done < a->recorded || b->done < b->recorded)
+    return fail(cudaErrorNotReady);
   *ms = (float)(b->ms - a->ms);
   return cudaSuccess;
 }

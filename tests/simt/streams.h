@@ -51,6 +51,8 @@ struct CUstream_st {
 struct CUevent_st {
   simt::clock_vector clock;
   long recorded = 0, done = 0;
+  long queued = 0; /* operations that use it */
+  bool destroyed = false;
   double ms = 0.0;
   bool captured = false; /* recorded last in a capture */
 };

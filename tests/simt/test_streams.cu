@@ -19,7 +19,7 @@ __global__ void twice(float *y, const float *x, int n) {
 enum { N = 256 };
 /* fault 0 none, 1 no event after the upload, 2 none before the download, 3 the source is changed
  * too early, 4 the result is read too early, 5 the buffer is overwritten while another stream reads
- * it */
+ * it, 6 the source is freed too early */
 static float pipeline(int fault) {
   float *x, *y, *up, *down;
   cudaStream_t copy, compute;
@@ -37,6 +37,8 @@ static float pipeline(int fault) {
   cudaMemcpyAsync(x, up, N * 4, cudaMemcpyHostToDevice, copy);
   if (fault == 3)
     up[5] = 1000.0f;
+  if (fault == 6)
+    cudaFreeHost(up);
   cudaEventRecord(uploaded, copy);
   if (fault != 1)
     cudaStreamWaitEvent(compute, uploaded, 0);
@@ -55,7 +57,8 @@ static float pipeline(int fault) {
   cudaDeviceSynchronize();
   cudaFree(x);
   cudaFree(y);
-  cudaFreeHost(up);
+  if (fault != 6)
+    cudaFreeHost(up);
   cudaFreeHost(down);
   cudaEventDestroy(uploaded);
   cudaEventDestroy(computed);
@@ -63,9 +66,32 @@ static float pipeline(int fault) {
   cudaStreamDestroy(compute);
   return sum;
 }
+/* Times exist between events that were recorded and have passed. */
+static void time_of_events(simt_streams streams) {
+  cudaStream_t stream;
+  cudaEvent_t from, to;
+  const int fault = 0;
+  float ms = 0.0f;
+  cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+  cudaEventCreate(&from);
+  cudaEventCreate(&to);
+  cudaEventRecord(to, stream);
+  CHECK(cudaEventElapsedTime(&ms, from, to) == cudaErrorInvalidResourceHandle);
+  cudaEventRecord(from, stream);
+  cudaEventRecord(to, stream);
+  CHECK(streams != SIMT_LAZY || cudaEventElapsedTime(&ms, from, to) == cudaErrorNotReady);
+  cudaEventSynchronize(to);
+  CHECK(cudaEventElapsedTime(&ms, from, to) == cudaSuccess && ms > 0.0f);
+  cudaEventRecord(from, stream);
+  cudaEventDestroy(from); /* is still to pass */
+  cudaEventDestroy(to);
+  cudaStreamSynchronize(stream);
+  cudaStreamDestroy(stream);
+  cudaGetLastError();
+}
 int main() {
   const float right = (float)(N * (N - 1));
-  for (int fault = 0; fault < 6; fault++)
+  for (int fault = 0; fault < 7; fault++)
     for (simt_streams streams : {SIMT_EAGER, SIMT_LAZY, SIMT_SHUFFLED, SIMT_SHUFFLED}) {
       const simt_settings s = {SIMT_ASCENDING, streams, 1, 1, 1};
       simt_configure(&s);
@@ -74,11 +100,16 @@ int main() {
       const int reports = simt_reports(NULL);
       if (fault == 0)
         CHECK(sum == right && reports == 0);
-      else if (fault == 3 || fault == 4) /* shows only when the copy runs late */
+      else if (fault == 3 || fault == 4 || fault == 6) /* shows only when the copy runs late */
         CHECK(streams == SIMT_EAGER || streams == SIMT_SHUFFLED || reports > 0 || sum != right);
       else
         CHECK(!simt_is_traced() || reports > 0);
     }
+  for (simt_streams streams : {SIMT_EAGER, SIMT_LAZY, SIMT_SHUFFLED}) {
+    const simt_settings s = {SIMT_ASCENDING, streams, 1, 1, 1};
+    simt_configure(&s);
+    time_of_events(streams);
+  }
   printf("%d passed, %d failed\n", passed, failed);
   return failed != 0;
 }
