@@ -32,7 +32,7 @@ mkdir -p "$out"
 out=$(cd "$out" && pwd)
 folder=$(cd "${built:-.}" && pwd)
 [ -n "$built" ] || folder=$PWD/build
-export LAUREL_BIN=$folder/laurel LAUREL_BACKENDS=$folder
+export LAUREL_BIN=$folder/laurel LAUREL_BACKENDS=$folder LAUREL_SOURCE=$PWD
 
 # stage NAME COMMAND...: its output goes to a file of that name. What it prints behind "NOTE: " stands in
 # the table; a line "SKIP: ..." and success mean that nothing was tested.
@@ -54,7 +54,8 @@ stage() {
 }
 
 build() {
-  local targets=(laurel laurel_golden test_ops test_device_attention test_device_decode test_device_cudnn test_device_runs test_device_ranks)
+  local targets=(laurel laurel_golden test_ops test_device_attention test_device_decode test_device_cudnn test_device_passes
+    test_device_runs test_device_ranks device_worker test_device_curves)
   if [ "$device" = cuda ]; then
     local sm
     sm=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d .)
@@ -135,11 +136,13 @@ if [ $failed -eq 0 ]; then
   [ $quick -eq 1 ] || stage "attention, d 64 and 128" counted "$folder"/tests/test_device_attention "$device"
   [ $quick -eq 1 ] || stage "attention by cuDNN" counted "$folder"/tests/test_device_cudnn "$device"
   [ $quick -eq 1 ] || stage "decoding" counted "$folder"/tests/test_device_decode "$device"
+  [ $quick -eq 1 ] || stage "queued ops" counted "$folder"/tests/test_device_passes "$device"
   [ $quick -eq 1 ] || stage "reward trainer" counted "$folder"/tests/test_device_runs "$device"
   [ $quick -eq 1 ] || stage "several ranks" ranks
   stage "golden cases" golden
   stage "loss curve f32" curve f32 1e-3
   stage "loss curve bf16" curve bf16 5e-2
+  [ $quick -eq 1 ] || stage "curves of the quickstart" counted "$folder"/tests/test_device_curves "$device"
   stage "memcheck" sanitizer memcheck
   stage "racecheck" sanitizer racecheck
   stage "bench ops" bench
