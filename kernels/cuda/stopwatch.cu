@@ -43,8 +43,7 @@ lrl_status start(struct lrl_ctx *ctx, bool cold) {
     if (p == NULL)
       return LRL_ERR_MEMORY;
     LRL_CUDA(cudaMemsetAsync(p, 0, bytes, stream));
-    LRL_CUDA(cudaStreamSynchronize(stream)); /* ops use the scratch from its start again */
-    lrl_arena_reset(&ctx->scratch, mark);
+    lrl_arena_reset(&ctx->scratch, mark); /* ops use it from its start again, in order */
   }
   LRL_CUDA(cudaEventRecord(events[0], stream));
   return LRL_OK;
