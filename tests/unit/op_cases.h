@@ -19,7 +19,7 @@ CASE(gemm) {
     lrl_dtype ct = mode >= 2 ? LRL_F32 : r->dtype;
     void *c = mode == 3 ? F32_ACC(m * n) : out(r, ct, m * n);
     LRL_TRY(CALL(gemm, .m = m, .n = n, .k = k, .trans_a = ta, .trans_b = tb, .dtype = r->dtype,
-                 .c_dtype = ct, .a = IN(m * k), .b = IN(k * n), .bias = mode == 1 ? IN(n) : NULL,
+                 .c_dtype = ct, .a = IN(m * k), .b = IN(k * n), .bias = tb ? IN(n) : NULL,
                  .ld_a = ta ? m : k, .ld_b = tb ? k : n, .ld_c = n, .c = c,
                  .beta = mode == 3 ? 1.0f : 0.0f));
   }

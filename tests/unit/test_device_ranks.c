@@ -25,14 +25,12 @@ static void expect_no_report(void) {
 static void work(int n_ranks, const char *mode, int want) {
   struct command c = {0};
   char self[512];
-  const char *worker = getenv("DEVICE_WORKER"); /* tests/simt/mutate.sh has others */
   const ssize_t n = readlink("/proc/self/exe", self, sizeof self - 32);
   assert_true(n > 0);
   self[n] = '\0';
   strcpy(strrchr(self, '/') + 1, "device_worker");
-  worker = worker != NULL ? worker : self;
   add_mpirun(&c, n_ranks);
-  add(&c, "%s", worker);
+  add(&c, "%s", self);
   add(&c, "%s", device);
   add(&c, "%s", mode);
   finish(start(&c), want);
