@@ -232,7 +232,7 @@ cudaError_t cudaMemGetInfo(size_t *left, size_t *total) {
 
 /* In a graph, the host's memory is read and written by every launch. */
 static simt::operation make_copy(void *to, const void *from, size_t n, bool from_host,
-                                 std::shared_ptr<void> staged) {
+                                 const std::shared_ptr<void> &staged) {
   const uint64_t sum = from_host && staged == NULL ? checksum(from, n) : 0;
   if (is_pinned(to) && simt::settings.streams != SIMT_EAGER)
     memset(to, 0xff, n); /* not there yet */

@@ -86,8 +86,8 @@ static void test_device(void **state) {
       "ops device=sim seconds=0 shrink=65536 sizes=7b only=norm",
       "ops device=sim seconds=0 shrink=65536 sizes=7b only=logprob",
       "ops device=sim seconds=0 shrink=65536 only=adamw",
-      "step device=sim dtype=bf16 sequences=2 length=16 steps=2 layers=2 hidden=32 ffn=48 heads=2 "
-      "kv_heads=1 vocab=97"};
+      ("step device=sim dtype=bf16 sequences=2 length=16 steps=2 layers=2 hidden=32 ffn=48 heads=2 "
+       "kv_heads=1 vocab=97")};
   (void)state;
   setenv("SIMT_STREAMS", "1", 1); /* nothing runs before it is waited for */
   for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
