@@ -164,7 +164,7 @@ static inline void run(const char *name, int n_ranks, const char *const *extra, 
   finish(start(&c), want);
 }
 
-static void expect_log(const char *part) {
+static inline void expect_log(const char *part) {
   char *log = slurp("log", NULL);
   if (strstr(log, part) == NULL)
     fail_msg("'%s' is not in: %s", part, log);
