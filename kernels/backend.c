@@ -47,12 +47,14 @@ lrl_status lrl_ctx_end(struct lrl_ctx *ctx) {
   return --ctx->passes == 0 ? lrl_ctx_sync(ctx) : LRL_OK;
 }
 
-lrl_status lrl_use_cudnn(struct lrl_ctx *ctx) {
+lrl_status lrl_use_cudnn(struct lrl_ctx *ctx, enum lrl_cudnn_use use) {
   int version;
   if (ctx->backend->cudnn == NULL)
-    return LRL_FAIL(LRL_ERR_ARG, "attention by cuDNN needs device=cuda; device '%s' has its own",
-                    ctx->backend->name);
-  return ctx->backend->cudnn(ctx, &version);
+    return LRL_FAIL(LRL_ERR_ARG, "%s by cuDNN needs device=cuda; device '%s' has its own",
+                    lrl_cudnn_name(use), ctx->backend->name);
+  LRL_TRY(ctx->backend->cudnn(ctx, use, &version));
+  ctx->cudnn[use].asked = true;
+  return LRL_OK;
 }
 
 void lrl_ctx_free(struct lrl_ctx *ctx) {

@@ -25,6 +25,12 @@ struct lrl_stopwatch {
   lrl_status (*memory_rates)(struct lrl_ctx *ctx, size_t bytes, double *read, double *update);
 };
 
+/* What may be cuDNN's. */
+enum lrl_cudnn_use { LRL_CUDNN_ATTENTION = 0, LRL_CUDNN_PATCH_EMBED = 1, LRL_CUDNN_USES };
+static inline const char *lrl_cudnn_name(enum lrl_cudnn_use use) {
+  return use == LRL_CUDNN_ATTENTION ? "attention" : "patch_embed";
+}
+
 struct lrl_backend {
   const char *name;
   /* Memory that the device reaches; NULL: it reaches all memory, and arenas come from mmap. */
@@ -43,7 +49,7 @@ struct lrl_backend {
   const struct lrl_collectives *collectives;
   /* See lrl_use_cudnn; with ctx NULL only says whether and which cuDNN is there. NULL: the backend
    * cannot use it. */
-  lrl_status (*cudnn)(struct lrl_ctx *ctx, int *version);
+  lrl_status (*cudnn)(struct lrl_ctx *ctx, enum lrl_cudnn_use use, int *version);
 #define LRL_OP_ENTRY(op) lrl_status (*op)(struct lrl_ctx * ctx, const struct lrl_##op##_args *args);
   LRL_OPS(LRL_OP_ENTRY)
 #undef LRL_OP_ENTRY
@@ -57,9 +63,11 @@ struct lrl_ctx {
   int n_threads;
   int passes;  /* see lrl_ctx_begin */
   void *state; /* backend-private */
-  /* What attention cuDNN was asked for and did not take, first; NULL: none. */
-  const char *cudnn_refused;
-  bool cudnn_refusal_told; /* the trainer has logged it */
+  struct {
+    bool asked;          /* lrl_use_cudnn */
+    const char *refused; /* what it did not take last; NULL: it took all */
+    bool told;           /* the trainer has logged that */
+  } cudnn[LRL_CUDNN_USES];
 };
 
 /* Names in the order of the `device` options. */
@@ -86,10 +94,11 @@ lrl_status lrl_ctx_sync(struct lrl_ctx *ctx);
  * Elsewhere every op is done when it returns. Pairs nest; the outermost end waits. */
 static inline void lrl_ctx_begin(struct lrl_ctx *ctx) { ctx->passes++; }
 lrl_status lrl_ctx_end(struct lrl_ctx *ctx);
-/* attention_fwd by cuDNN where it takes the operands (bf16, no shared prefixes, heads up to 128);
- * elsewhere the backend's own, and ctx->cudnn_refused says why. Its bits depend on the sizes of the
- * batch. Errors: the device has no cuDNN, it is not installed, or too old. */
-lrl_status lrl_use_cudnn(struct lrl_ctx *ctx);
+/* From now on this forward pass by cuDNN where it takes the operands: attention_fwd (bf16, no
+ * shared prefixes, heads up to 128), patch_embed_fwd (addresses at multiples of 16 bytes).
+ * Elsewhere the backend's own, and ctx->cudnn[use].refused says why. Bits depend on the sizes of
+ * the batch. Errors: the device has no cuDNN, it is not installed, or too old. */
+lrl_status lrl_use_cudnn(struct lrl_ctx *ctx, enum lrl_cudnn_use use);
 /* Instruction set the cpu backend chose on this machine: "avx512", "avx2" or "generic"; and whether
  * bf16 dot products run in hardware. For `laurel doctor`. */
 const char *lrl_cpu_isa(void);

@@ -206,26 +206,33 @@ static lrl_status check_dropout(const struct lrl_dropout_args *a) {
 }
 
 static lrl_status check_patches(const char *op, int64_t n, int64_t channels, int64_t size,
-                                int64_t patch) {
+                                int64_t patch, int64_t width) {
   SIZES(op, n, channels, size);
+  SIZES(op, width, 0, 0);
   if (patch < 1)
     return LRL_FAIL(LRL_ERR_SHAPE, "op %s: the patch size %lld is not positive", op,
                     (long long)patch);
   return LRL_OK;
 }
 
-static lrl_status check_im2col_fwd(const struct lrl_im2col_fwd_args *a) {
-  LRL_TRY(check_patches("im2col_fwd", a->n, a->channels, a->size, a->patch));
-  LRL_TRY(lrl_check_dtype("im2col_fwd", a->dtype));
-  NEED("im2col_fwd", a->n * a->channels * (a->size / a->patch), a->pixels, a->cols);
+static lrl_status check_patch_embed_fwd(const struct lrl_patch_embed_fwd_args *a) {
+  const int64_t patches = a->n * (a->patch > 0 ? a->size / a->patch : 0);
+  LRL_TRY(check_patches("patch_embed_fwd", a->n, a->channels, a->size, a->patch, a->width));
+  LRL_TRY(lrl_check_dtype("patch_embed_fwd", a->dtype));
+  NEED("patch_embed_fwd", patches * a->width, a->out);
+  NEED("patch_embed_fwd", patches * a->width * a->channels, a->pixels, a->weight);
   return LRL_OK;
 }
 
-static lrl_status check_im2col_bwd(const struct lrl_im2col_bwd_args *a) {
-  LRL_TRY(check_patches("im2col_bwd", a->n, a->channels, a->size, a->patch));
-  LRL_TRY(lrl_check_dtype("im2col_bwd", a->dtype));
-  NEED("im2col_bwd", a->n * a->channels * a->size, a->d_pixels);
-  NEED("im2col_bwd", a->n * a->channels * (a->size / a->patch), a->d_cols);
+static lrl_status check_patch_embed_bwd(const struct lrl_patch_embed_bwd_args *a) {
+  const int64_t patches = a->n * (a->patch > 0 ? a->size / a->patch : 0);
+  LRL_TRY(check_patches("patch_embed_bwd", a->n, a->channels, a->size, a->patch, a->width));
+  LRL_TRY(lrl_check_dtype("patch_embed_bwd", a->dtype));
+  NEED("patch_embed_bwd", patches * a->width, a->d_out);
+  if (a->d_weight != NULL)
+    NEED("patch_embed_bwd", patches * a->width * a->channels, a->pixels);
+  if (a->d_pixels != NULL)
+    NEED("patch_embed_bwd", patches * a->width * a->channels, a->weight);
   return LRL_OK;
 }
 

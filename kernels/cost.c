@@ -19,6 +19,35 @@ COST(gemm) {
                            of(a->dtype, a->m * a->k + a->k * a->n + (a->bias ? a->n : 0)) + c};
 }
 
+/* Of a patch embedding: flops of one product, elements of its operands. */
+struct patch_work {
+  double flops;
+  int64_t pixels, weight, out;
+};
+static struct patch_work patch_work(int64_t n, int64_t channels, int64_t size, int64_t patch,
+                                    int64_t width) {
+  const int64_t rows = n * (size / patch) * (size / patch), k = channels * patch * patch;
+  return (struct patch_work){2.0 * (double)rows * (double)k * (double)width, rows * k, k * width,
+                             rows * width};
+}
+COST(patch_embed_fwd) {
+  const struct patch_work w = patch_work(a->n, a->channels, a->size, a->patch, a->width);
+  return (struct lrl_cost){w.flops, a->dtype, f32(w.pixels) + of(a->dtype, w.weight + w.out)};
+}
+COST(patch_embed_bwd) {
+  const struct patch_work w = patch_work(a->n, a->channels, a->size, a->patch, a->width);
+  struct lrl_cost cost = {0, a->dtype, of(a->dtype, w.out)};
+  if (a->d_weight != NULL) {
+    cost.flops += w.flops;
+    cost.bytes += f32(w.pixels + 2 * w.weight);
+  }
+  if (a->d_pixels != NULL) {
+    cost.flops += w.flops;
+    cost.bytes += of(a->dtype, w.weight) + f32(a->n * a->channels * a->size * a->size);
+  }
+  return cost;
+}
+
 double lrl_attention_pairs(const struct lrl_layout *l, bool causal) {
   double pairs = 0;
   for (int64_t s = 0; s < l->n_seqs; s++) {
@@ -118,13 +147,6 @@ COST(gelu_bwd) { return moves_of(a->dtype, 3 * a->n, 0); }
 COST(add) { return moves_of(a->dtype, 3 * a->n, 0); }
 COST(colsum) { return moves_of(a->dtype, a->n_tokens * a->width, 2 * a->width); }
 COST(dropout) { return moves_of(a->dtype, 2 * a->n_tokens * a->width, 2 * a->n_tokens); }
-static struct lrl_cost patches(lrl_dtype t, int64_t n, int64_t channels, int64_t size,
-                               int64_t patch) {
-  const int64_t side = size / patch * patch;
-  return moves_of(t, n * channels * side * side, n * channels * size * size);
-}
-COST(im2col_fwd) { return patches(a->dtype, a->n, a->channels, a->size, a->patch); }
-COST(im2col_bwd) { return patches(a->dtype, a->n, a->channels, a->size, a->patch); }
 COST(vit_embed_fwd) {
   const int64_t rows = 1 + a->n_patches;
   return moves_of(a->dtype, (a->n * (a->n_patches + rows) + 1 + rows) * a->width, 0);

@@ -47,8 +47,8 @@ extern "C" {
   X(add)                                                                                           \
   X(colsum)                                                                                        \
   X(dropout)                                                                                       \
-  X(im2col_fwd)                                                                                    \
-  X(im2col_bwd)                                                                                    \
+  X(patch_embed_fwd)                                                                               \
+  X(patch_embed_bwd)                                                                               \
   X(vit_embed_fwd)                                                                                 \
   X(vit_embed_bwd)                                                                                 \
   X(cross_entropy)                                                                                 \
@@ -278,20 +278,28 @@ struct lrl_dropout_args {
   void *y;
 };
 
-/* Convolution with stride = kernel = patch as a matrix: pixels f32 [n, channels, size, size] ->
- * cols [n*(size/patch)^2, channels*patch*patch] in dtype, column order channel, row, column. */
-struct lrl_im2col_fwd_args {
-  int64_t n, channels, size, patch;
+/* The convolution that makes patches of images into tokens, stride = kernel = patch (SPEC 2.1):
+ * out[(i*g + y)*g + x, o] = sum_{c,u,v} weight[o,c,u,v] * pixels[i, c, y*patch + u, x*patch + v]
+ * with g = size/patch; pixels beyond the last whole patch are not read. pixels f32
+ * [n, channels, size, size] are rounded to dtype, weight [width, channels*patch*patch], out
+ * [n*g*g, width]. weight_version: b_version of gemm. */
+struct lrl_patch_embed_fwd_args {
+  int64_t n, channels, size, patch, width;
   lrl_dtype dtype;
   const float *pixels;
-  void *cols;
+  const void *weight;
+  uint64_t weight_version;
+  void *out;
 };
-struct lrl_im2col_bwd_args { /* d_pixels overwritten; size/patch need not divide: the border gets 0
-                              */
-  int64_t n, channels, size, patch;
+/* d_weight += ; d_pixels f32 overwritten, 0 in the border that no patch covers. */
+struct lrl_patch_embed_bwd_args {
+  int64_t n, channels, size, patch, width;
   lrl_dtype dtype;
-  const void *d_cols;
-  float *d_pixels;
+  const float *pixels; /* for d_weight */
+  const void *weight;  /* for d_pixels */
+  uint64_t weight_version;
+  const void *d_out;
+  float *d_weight, *d_pixels;
 };
 /* out[i,0,:] = cls + pos[0]; out[i,1+j,:] = patches[i,j,:] + pos[1+j].  out [n, 1+n_patches,
  * width]. */

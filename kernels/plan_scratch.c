@@ -75,8 +75,24 @@ SCRATCH(scatter_rows) {
     groups(need, a->n);
 }
 SCRATCH(dropout) { STAGE(a->row_key, a->n_tokens); }
-SCRATCH(im2col_fwd) { STAGE(a->pixels, a->n * a->channels * a->size * a->size); }
-SCRATCH(im2col_bwd) { STAGE(a->d_pixels, a->n * a->channels * a->size * a->size); }
+static int64_t patch_elements(int64_t n, int64_t channels, int64_t size, int64_t patch) {
+  return n * channels * (size / patch * patch) * (size / patch * patch);
+}
+SCRATCH(patch_embed_fwd) {
+  STAGE(a->pixels, a->n * a->channels * a->size * a->size);
+  take(need, patch_elements(a->n, a->channels, a->size, a->patch), lrl_dtype_bytes(a->dtype));
+}
+SCRATCH(patch_embed_bwd) {
+  const int64_t n = patch_elements(a->n, a->channels, a->size, a->patch);
+  if (a->d_weight != NULL) {
+    STAGE(a->pixels, a->n * a->channels * a->size * a->size);
+    take(need, n, lrl_dtype_bytes(a->dtype));
+  }
+  if (a->d_pixels != NULL) {
+    STAGE(a->d_pixels, a->n * a->channels * a->size * a->size);
+    WORK(float, n);
+  }
+}
 static void rope(struct lrl_plan_need *need, const int32_t *positions, int64_t n) {
   if (n > 0)
     STAGE(positions, n);

@@ -292,15 +292,16 @@ CASE(mean_pool_backward) {
 
 /* ---- images: a of 3 x b x b pixels, patches of c; or a of b patches, c wide ---- */
 
-CASE(im2col_forward) {
-  const int64_t n = o->a * 3 * o->b * o->b;
-  UPDATES;
-  CALLS(im2col_fwd, o->a, 3, o->b, o->c, o->dtype, F32_IN(n), OUT(n));
+/* 1024 wide, as CLIP's ViT-L. */
+CASE(patch_embed_forward) {
+  FLOPS;
+  CALLS(patch_embed_fwd, o->a, 3, o->b, o->c, 1024, o->dtype, F32_IN(o->a * 3 * o->b * o->b),
+        IN(1024 * 3 * o->c * o->c), o->version, OUT(o->a * (o->b / o->c) * (o->b / o->c) * 1024));
 }
-CASE(im2col_backward) {
-  const int64_t n = o->a * 3 * o->b * o->b;
-  UPDATES;
-  CALLS(im2col_bwd, o->a, 3, o->b, o->c, o->dtype, IN(n), F32_OUT(n));
+CASE(patch_embed_backward) {
+  FLOPS;
+  CALLS(patch_embed_bwd, o->a, 3, o->b, o->c, 1024, o->dtype, F32_IN(o->a * 3 * o->b * o->b), NULL,
+        0, IN(o->a * (o->b / o->c) * (o->b / o->c) * 1024), F32_ACC(1024 * 3 * o->c * o->c), NULL);
 }
 CASE(vit_embed_forward) {
   const int64_t n = o->a * o->b * o->c;
@@ -493,8 +494,8 @@ const struct lrl_bench_row lrl_bench_rows[] = {
     ROW("add", "", add, 8192, 1024, 0),
     ROW("colsum", "", colsum, 16384, 1024, 0),
     ROW("dropout", "", dropout, 8192, 1024, 0),
-    ROW("im2col_fwd", "", im2col_forward, 16, 560, 14),
-    ROW("im2col_bwd", "", im2col_backward, 16, 560, 14),
+    ROW("patch_embed_fwd", "", patch_embed_forward, 4, 560, 14),
+    ROW("patch_embed_bwd", "", patch_embed_backward, 4, 560, 14),
     ROW("vit_embed_fwd", "", vit_embed_forward, 16, 1600, 1024),
     ROW("vit_embed_bwd", "", vit_embed_backward, 16, 1600, 1024),
     ROW("mean_pool_fwd", "", mean_pool_forward, 32, 512, 1024),

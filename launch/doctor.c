@@ -21,7 +21,7 @@ int lrl_command_doctor(int argc, char **argv) {
   if (lrl_backend_load("cuda", &cuda) == LRL_OK) {
     int v;
     printf("devices           cpu, ref, cuda\n");
-    if (cuda->cudnn(NULL, &v) == LRL_OK)
+    if (cuda->cudnn(NULL, LRL_CUDNN_ATTENTION, &v) == LRL_OK)
       printf("cuDNN             %d.%d.%d\n", v / 10000, v / 100 % 100, v % 100);
     else
       printf("cuDNN             not used: %s\n", lrl_last_error());

@@ -79,9 +79,9 @@ struct lrl_tensor *lrl_nn_rope_attention(struct lrl_tape *tape, struct lrl_tenso
 struct lrl_tensor *lrl_nn_attention(struct lrl_tape *tape, struct lrl_tensor *qkv,
                                     const struct lrl_attention_shape *shape);
 
-/* Patch embedding: pixels f32 [n, channels, size, size] (caller-owned; d_pixels overwritten when
- * not NULL), weight [w, channels*patch*patch] -> [n * (1 + n_patches), w] with class token and
- * positions. */
+/* Patch embedding: pixels f32 [n, channels, size, size] (caller-owned, and read again by the
+ * backward; d_pixels overwritten when not NULL), weight [w, channels*patch*patch] -> [n * (1 +
+ * n_patches), w] with class token and positions. */
 struct lrl_tensor *lrl_nn_patch_embed(struct lrl_tape *tape, const float *pixels, float *d_pixels,
                                       int64_t n, int64_t channels, int64_t size, int64_t patch,
                                       struct lrl_tensor *weight, struct lrl_tensor *cls,

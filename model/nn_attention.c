@@ -195,17 +195,17 @@ struct lrl_tensor *lrl_nn_attention(struct lrl_tape *tape, struct lrl_tensor *qk
 /* ---- patch embedding ---- */
 
 struct patch_saved {
-  struct lrl_tensor *cols, *patches, *y, *cls, *pos;
+  struct lrl_patch_embed_fwd_args conv;
+  struct lrl_tensor *patches, *y, *weight, *cls, *pos;
   float *d_pixels;
-  int64_t n, channels, size, patch;
 };
 
 static lrl_status vit_embed_back(struct lrl_tape *tape, void *saved) {
   struct patch_saved *s = saved;
   void *d = lrl_grad_begin(tape, s->patches);
   LRL_TRY(lrl_vit_embed_bwd(
-      tape->ctx, &(struct lrl_vit_embed_bwd_args){.n = s->n,
-                                                  .n_patches = s->patches->rows / s->n,
+      tape->ctx, &(struct lrl_vit_embed_bwd_args){.n = s->conv.n,
+                                                  .n_patches = s->patches->rows / s->conv.n,
                                                   .width = s->y->cols,
                                                   .dtype = s->y->dtype,
                                                   .d_out = s->y->grad,
@@ -215,49 +215,54 @@ static lrl_status vit_embed_back(struct lrl_tape *tape, void *saved) {
   return lrl_grad_end(tape, s->patches, d);
 }
 
-static lrl_status im2col_back(struct lrl_tape *tape, void *saved) {
+static lrl_status patch_embed_back(struct lrl_tape *tape, void *saved) {
   struct patch_saved *s = saved;
-  return lrl_im2col_bwd(tape->ctx, &(struct lrl_im2col_bwd_args){.n = s->n,
-                                                                 .channels = s->channels,
-                                                                 .size = s->size,
-                                                                 .patch = s->patch,
-                                                                 .dtype = s->cols->dtype,
-                                                                 .d_cols = s->cols->grad,
-                                                                 .d_pixels = s->d_pixels});
+  const struct lrl_patch_embed_fwd_args *c = &s->conv;
+  return lrl_patch_embed_bwd(
+      tape->ctx, &(struct lrl_patch_embed_bwd_args){.n = c->n,
+                                                    .channels = c->channels,
+                                                    .size = c->size,
+                                                    .patch = c->patch,
+                                                    .width = c->width,
+                                                    .dtype = c->dtype,
+                                                    .pixels = c->pixels,
+                                                    .weight = s->weight->data,
+                                                    .weight_version = s->weight->version,
+                                                    .d_out = s->patches->grad,
+                                                    .d_weight = lrl_param_grad(tape, s->weight),
+                                                    .d_pixels = s->d_pixels});
 }
 
 struct lrl_tensor *lrl_nn_patch_embed(struct lrl_tape *tape, const float *pixels, float *d_pixels,
                                       int64_t n, int64_t channels, int64_t size, int64_t patch,
                                       struct lrl_tensor *weight, struct lrl_tensor *cls,
                                       struct lrl_tensor *pos) {
-  int64_t grid = size / patch, per_image = grid * grid;
-  struct patch_saved value = {.d_pixels = d_pixels,
-                              .n = n,
-                              .channels = channels,
-                              .size = size,
-                              .patch = patch,
+  const int64_t grid = size / patch, per_image = grid * grid;
+  struct lrl_tensor *patches = lrl_tensor_new(tape, weight->dtype, n * per_image, weight->rows);
+  struct patch_saved value = {.conv = {.n = n,
+                                       .channels = channels,
+                                       .size = size,
+                                       .patch = patch,
+                                       .width = weight->rows,
+                                       .dtype = weight->dtype,
+                                       .pixels = pixels,
+                                       .weight = weight->data,
+                                       .weight_version = weight->version,
+                                       .out = patches->data},
+                              .patches = patches,
+                              .weight = weight,
                               .cls = cls,
-                              .pos = pos};
-  struct lrl_tensor *cols =
-      lrl_tensor_new(tape, weight->dtype, n * per_image, channels * patch * patch);
-  value.cols = cols;
+                              .pos = pos,
+                              .d_pixels = d_pixels};
   if (tape->status != LRL_OK)
-    return cols;
-  lrl_tape_ok(tape, lrl_im2col_fwd(tape->ctx, &(struct lrl_im2col_fwd_args){.n = n,
-                                                                            .channels = channels,
-                                                                            .size = size,
-                                                                            .patch = patch,
-                                                                            .dtype = cols->dtype,
-                                                                            .pixels = pixels,
-                                                                            .cols = cols->data}));
-  if (d_pixels != NULL) {
-    struct patch_saved *s = lrl_tape_record(tape, im2col_back, sizeof *s, cols, NULL, NULL);
+    return patches;
+  lrl_tape_ok(tape, lrl_patch_embed_fwd(tape->ctx, &value.conv));
+  if (d_pixels != NULL || weight->needs_grad) {
+    struct patch_saved *s = lrl_tape_record(tape, patch_embed_back, sizeof *s, patches, NULL, NULL);
     if (s != NULL)
       *s = value;
   }
-  struct lrl_tensor *patches = lrl_nn_linear(tape, cols, weight, NULL);
-  struct lrl_tensor *y = lrl_tensor_new(tape, cols->dtype, n * (per_image + 1), weight->rows);
-  value.patches = patches;
+  struct lrl_tensor *y = lrl_tensor_new(tape, weight->dtype, n * (per_image + 1), weight->rows);
   value.y = y;
   if (tape->status != LRL_OK)
     return y;
@@ -265,7 +270,7 @@ struct lrl_tensor *lrl_nn_patch_embed(struct lrl_tape *tape, const float *pixels
       tape, lrl_vit_embed_fwd(tape->ctx, &(struct lrl_vit_embed_fwd_args){.n = n,
                                                                           .n_patches = per_image,
                                                                           .width = weight->rows,
-                                                                          .dtype = cols->dtype,
+                                                                          .dtype = weight->dtype,
                                                                           .patches = patches->data,
                                                                           .cls = cls->data,
                                                                           .pos = pos->data,

@@ -2,7 +2,7 @@
 
 #include "kernels/log.h"
 #include "model/param_build.h"
-#include "train/attention.h"
+#include "train/cudnn.h"
 #include "train/ppo_trainer.h"
 
 #include <math.h>
@@ -113,7 +113,7 @@ void lrl_ppo_objectives(struct lrl_ppo_trainer *t) {
 static lrl_status read_models(struct lrl_ppo_trainer *t) {
   const struct lrl_ppo_config *c = t->cfg;
   LRL_TRY(lrl_ctx_init(&t->ctx, lrl_device_name(c->device), (int)c->threads));
-  LRL_TRY(lrl_attention_choose(&t->ctx, c->attention));
+  LRL_TRY(lrl_cudnn_choose(&t->ctx, c->attention, c->patch_embed));
   LRL_TRY(lrl_arena_init(&t->steps, "step memory", (size_t)256 << 30));
   LRL_TRY(lrl_arena_init(&t->state, "optimizer state", (size_t)256 << 30));
   LRL_TRY(lrl_arena_init(&t->memory, "responses and cache", (size_t)256 << 30));

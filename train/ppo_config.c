@@ -1,6 +1,6 @@
 #include "train/ppo_config.h"
 
-#include "train/attention.h"
+#include "train/cudnn.h"
 
 #define AT(f) offsetof(struct lrl_ppo_config, f)
 #define INT(key, f, def, lo, hi, unit, help) LRL_ROW_INT(key, AT(f), def, lo, hi, unit, help)
@@ -138,6 +138,7 @@ const struct lrl_option lrl_ppo_options[] = {
         "ZeRO over ranks: 1 shards the optimizers, 2 the gradients too"),
     BOOL("train.nccl", nccl, "true", LRL_NCCL_HELP),
     ENUM("train.device", device, "cpu", LRL_DEVICES, "backend"),
-    ENUM("train.attention", attention, "native", LRL_ATTENTIONS, LRL_ATTENTION_HELP),
+    ENUM("train.attention", attention, "native", LRL_KERNELS, LRL_ATTENTION_HELP),
+    ENUM("train.patch_embed", patch_embed, "native", LRL_KERNELS, LRL_PATCH_EMBED_HELP),
 };
 const int lrl_n_ppo_options = sizeof lrl_ppo_options / sizeof lrl_ppo_options[0];

@@ -47,7 +47,7 @@ struct lrl_ppo_config {
   int64_t seed, max_steps, micro_batch_tokens, eval_steps, threads, max_nonfinite, zero_stage;
   double epochs;
   bool gradient_checkpointing, save_optimizer, nccl;
-  int device, attention;
+  int device, attention, patch_embed;
 };
 enum { LRL_REWARD_SOURCE_MODEL, LRL_REWARD_SOURCE_GOLD, LRL_REWARD_SOURCE_BOTH };
 enum { LRL_KL_IN_REWARD, LRL_KL_IN_LOSS };

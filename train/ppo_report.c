@@ -1,7 +1,7 @@
 /* What is written about an iteration. Every figure is of live tokens, or responses, of all ranks.
  */
 #include "kernels/log.h"
-#include "train/attention.h"
+#include "train/cudnn.h"
 #include "train/ppo_figures.h"
 
 #include <math.h>
@@ -95,7 +95,7 @@ lrl_status lrl_ppo_log(struct lrl_ppo_trainer *t, const struct lrl_ppo_experienc
                             : NAN,
           t->seconds.gen, t->seconds.update_actor + t->seconds.update_critic, t->seconds.step);
   warn_of_kl(t, &f);
-  lrl_attention_tell(&t->ctx);
+  lrl_cudnn_tell(&t->ctx);
   json_t *o = json_object();
   json_object_set_new(o, "step", json_integer(t->at.step));
   lrl_ppo_put_objective(o, "", &f);

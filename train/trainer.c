@@ -2,7 +2,7 @@
 
 #include "kernels/log.h"
 #include "model/param_build.h"
-#include "train/attention.h"
+#include "train/cudnn.h"
 #include "train/reward_model.h"
 
 #include <math.h>
@@ -18,7 +18,7 @@ static lrl_status build_model(struct lrl_trainer *t) {
   LRL_TRY(lrl_model_options_config(&o->model, lrl_tokenizer_info(t->tokenizer), &m));
   m.head = t->kind->head;
   LRL_TRY(lrl_ctx_init(&t->ctx, lrl_device_name(o->device), (int)o->threads));
-  LRL_TRY(lrl_attention_choose(&t->ctx, o->attention));
+  LRL_TRY(lrl_cudnn_choose(&t->ctx, o->attention, o->patch_embed));
   LRL_TRY(lrl_arena_init(&t->steps, "step memory", (size_t)256 << 30));
   LRL_TRY(lrl_arena_init(&t->state, "optimizer state", (size_t)256 << 30));
   LRL_TRY(lrl_vlm_init(&t->model, &m));

@@ -1,6 +1,6 @@
 /* Evaluation and what is written about a step. */
 #include "kernels/log.h"
-#include "train/attention.h"
+#include "train/cudnn.h"
 #include "train/trainer.h"
 
 #include <math.h>
@@ -111,7 +111,7 @@ lrl_status lrl_trainer_log_step(struct lrl_trainer *t, double lr) {
   lrl_log(LRL_LOG_INFO, "train", "step %lld/%lld %s grad_norm %.3f lr %.3g, %.0f tokens/s, %.2f GB",
           (long long)t->at.step, (long long)t->n_steps, figures, t->at.grad_norm, lr,
           tokens / seconds, (double)lrl_peak_memory() / 1e9);
-  lrl_attention_tell(&t->ctx);
+  lrl_cudnn_tell(&t->ctx);
   json_t *o = json_object();
   json_object_set_new(o, "step", json_integer(t->at.step));
   t->kind->log(t, o);

@@ -1,7 +1,7 @@
 /* The options that all trainers share: "optim.*", "train.*", the files and the network. */
 #ifndef LRL_TRAINER_OPTIONS_H
 #define LRL_TRAINER_OPTIONS_H
-#include "train/attention.h"
+#include "train/cudnn.h"
 #include "train/data_options.h"
 #include "train/model_options.h"
 #include "train/optimizer.h"
@@ -57,7 +57,7 @@ struct lrl_trainer_options {
       max_nonfinite, zero_stage;
   double epochs;
   bool gradient_checkpointing, save_optimizer, nccl;
-  int device, attention;
+  int device, attention, patch_embed;
 };
 #define LRL_TRAINER_AT(S, m, f) (offsetof(S, m) + offsetof(struct lrl_trainer_options, f))
 /* Rows of a member `m` of that type: what is trained on what. */
@@ -100,6 +100,8 @@ struct lrl_trainer_options {
                   "ZeRO over ranks: 1 shards the optimizer, 2 the gradients too"),                 \
       LRL_ROW_BOOL("train.nccl", LRL_TRAINER_AT(S, m, nccl), "true", LRL_NCCL_HELP),               \
       LRL_ROW_ENUM("train.device", LRL_TRAINER_AT(S, m, device), "cpu", LRL_DEVICES, "backend"),   \
-      LRL_ROW_ENUM("train.attention", LRL_TRAINER_AT(S, m, attention), "native", LRL_ATTENTIONS,   \
-                   LRL_ATTENTION_HELP)
+      LRL_ROW_ENUM("train.attention", LRL_TRAINER_AT(S, m, attention), "native", LRL_KERNELS,      \
+                   LRL_ATTENTION_HELP),                                                            \
+      LRL_ROW_ENUM("train.patch_embed", LRL_TRAINER_AT(S, m, patch_embed), "native", LRL_KERNELS,  \
+                   LRL_PATCH_EMBED_HELP)
 #endif

@@ -108,14 +108,28 @@ static lrl_status check_kind(const struct lrl_trainer *t, struct lrl_checkpoint 
 
 /* Settings that may change between a run and its continuation: they change speed, memory or where
  * things are written; micro-batches and ranks change losses by rounding only. */
-static const char *const free_keys[] = {
-    "train.output_dir",    "train.overwrite",  "train.resume",
-    "train.save_steps",    "train.keep_last",  "train.save_optimizer",
-    "train.threads",       "train.zero_stage", "train.micro_batch_tokens",
-    "train.log_steps",     "train.eval_steps", "train.gradient_checkpointing",
-    "train.device",        "train.nccl",       "train.attention",
-    "train.max_nonfinite", "data.train",       "data.eval",
-    "model.init_from",     "model.tokenizer",  NULL};
+static const char *const free_keys[] = {"train.output_dir",
+                                        "train.overwrite",
+                                        "train.resume",
+                                        "train.save_steps",
+                                        "train.keep_last",
+                                        "train.save_optimizer",
+                                        "train.threads",
+                                        "train.zero_stage",
+                                        "train.micro_batch_tokens",
+                                        "train.log_steps",
+                                        "train.eval_steps",
+                                        "train.gradient_checkpointing",
+                                        "train.device",
+                                        "train.nccl",
+                                        "train.attention",
+                                        "train.patch_embed",
+                                        "train.max_nonfinite",
+                                        "data.train",
+                                        "data.eval",
+                                        "model.init_from",
+                                        "model.tokenizer",
+                                        NULL};
 
 lrl_status lrl_trainer_resume(struct lrl_trainer *t, int64_t *values_bytes, int64_t *timing_bytes) {
   struct lrl_checkpoint *c;

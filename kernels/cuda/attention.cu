@@ -230,14 +230,13 @@ lrl_status cuda_attention_fwd(struct lrl_ctx *ctx, const struct lrl_attention_fw
     /* Columns between the heads' rows are the caller's. */
     T *o = op.inout_as<T>(a->o, rows(n, wq, a->ld_o));
     float *lse = op.out(a->lse, a->n_heads * n);
-    if (op.state->dnn != NULL) {
+    if (ctx->cudnn[LRL_CUDNN_ATTENTION].asked) {
       const char *refused = "f32";
       if constexpr (sizeof(T) == 2)
         s = cudnn_forward(op, g, a->layout, o, lse, &refused);
       if (refused == NULL || s != LRL_OK)
         return;
-      if (ctx->cudnn_refused == NULL)
-        ctx->cudnn_refused = refused;
+      ctx->cudnn[LRL_CUDNN_ATTENTION].refused = refused;
     }
     if constexpr (sizeof(T) == 2)
       if (flash_takes(g, o))

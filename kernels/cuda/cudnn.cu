@@ -1,9 +1,10 @@
-/* Attention by cuDNN instead of flash.cu, where it was asked for and takes the operands. A plan is
- * compiled at run time and takes about a second, so there is one for each pair of powers of two
- * that the number of sequences and the longest of them fit into; sequences that are not there have
- * length 0. */
+/* Attention and the patch embedding by cuDNN instead of flash.cu and a product, where that was
+ * asked for and cuDNN takes the operands. Plans are made by the host when a shape is met first, and
+ * kept. One of attention is compiled at run time and takes about a second, so there is one for each
+ * pair of powers of two that the number of sequences and the longest of them fit into; sequences
+ * that are not there have length 0. */
 #include "kernels/cuda/cudnn.cuh"
-#include "kernels/cuda/cudnn_graph.cuh"
+#include "kernels/cuda/cudnn_pattern.cuh"
 
 #if LRL_WITH_CUDNN
 #include <algorithm>
@@ -13,7 +14,7 @@
 #include <vector>
 
 namespace {
-typedef std::array<int64_t, 10> key;
+typedef std::array<int64_t, 11> key; /* a use, and its shape */
 struct dnn {
   const cudnn_api *api;
   cudnnHandle_t handle;
@@ -24,6 +25,21 @@ lrl_status check(const dnn *d, cudnnStatus_t s, const char *what) {
              ? LRL_OK
              : LRL_FAIL(LRL_ERR_LIB, "cuDNN: %s in %s", d->api->cudnnGetErrorString(s), what);
 }
+/* The plan of a shape, made if need be; NULL: cuDNN has no engine for it. */
+template <class Shape>
+cudnn_graph *plan_of(dnn *d, const key &k, void (*draw)(cudnn_graph *, const Shape *),
+                     const Shape &shape, bool tensor_cores) {
+  auto known = d->plans.find(k);
+  if (known == d->plans.end()) {
+    std::unique_ptr<cudnn_graph> plan(new cudnn_graph(d->api));
+    draw(plan.get(), &shape);
+    if (plan->plan(d->handle, tensor_cores) != CUDNN_STATUS_SUCCESS)
+      plan.reset();
+    known = d->plans.emplace(k, std::move(plan)).first;
+  }
+  return known->second.get();
+}
+const char NO_KERNEL[] = "a shape that this cuDNN has no kernel for on this GPU";
 int64_t power_of_two(int64_t n) {
   int64_t p = 1;
   while (p < n)
@@ -53,27 +69,27 @@ const char *refusal(const attention_args<bf16> &g, const struct lrl_layout *l, c
 }
 } // namespace
 
-lrl_status cuda_cudnn(struct lrl_ctx *ctx, int *version) {
+static lrl_status too_old(enum lrl_cudnn_use use, const char *needs, int v) {
+  return LRL_FAIL(LRL_ERR_LIB, "%s by cuDNN needs %s, this is %d.%d.%d", lrl_cudnn_name(use), needs,
+                  v / 10000, v / 100 % 100, v % 100);
+}
+lrl_status cuda_cudnn(struct lrl_ctx *ctx, enum lrl_cudnn_use use, int *version) {
   const cudnn_api *api;
   LRL_TRY(cudnn_open(&api));
   *version = (int)api->cudnnGetVersion();
   /* Empty sequences came with 9.6, masks of -infinity with 9.10; 9.10.0 and 9.10.1 are wrong. */
-  if (*version < 91002)
-    return LRL_FAIL(LRL_ERR_LIB, "attention by cuDNN needs 9.10.2 or later, this is %d.%d.%d",
-                    *version / 10000, *version / 100 % 100, *version % 100);
+  if (use == LRL_CUDNN_ATTENTION && *version < 91002)
+    return too_old(use, "9.10.2 or later", *version);
   if (ctx == NULL)
     return LRL_OK;
   cuda_state *state = static_cast<cuda_state *>(ctx->state);
   int device = 0, major = 0;
-  if (state->dnn != NULL)
-    return LRL_OK;
   LRL_CUDA(cudaGetDevice(&device));
   LRL_CUDA(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
-  if (major < 9 && *version < 91801)
-    return LRL_FAIL(LRL_ERR_LIB,
-                    "attention by cuDNN of packed sequences needs 9.18.1 on this GPU, "
-                    "this is %d.%d.%d",
-                    *version / 10000, *version / 100 % 100, *version % 100);
+  if (use == LRL_CUDNN_ATTENTION && major < 9 && *version < 91801)
+    return too_old(use, "9.18.1 for packed sequences on this GPU", *version);
+  if (state->dnn != NULL)
+    return LRL_OK;
   dnn *d = new dnn{api, NULL, {}};
   state->dnn = d;
   LRL_TRY(check(d, api->cudnnCreate(&d->handle), "cudnnCreate"));
@@ -104,18 +120,12 @@ lrl_status cudnn_forward(cuda_op &op, const attention_args<bf16> &g, const struc
   longest = power_of_two(std::max<int64_t>(longest, 64));
   const struct cudnn_attention_shape shape = {b,      longest, g.n_heads, g.n_kv, g.d,
                                               g.ld_q, g.ld_k,  g.ld_v,    g.ld_o, g.causal};
-  const key k = {b, longest, g.n_heads, g.n_kv, g.d, g.ld_q, g.ld_k, g.ld_v, g.ld_o, g.causal};
-  auto known = d->plans.find(k);
-  if (known == d->plans.end()) {
-    std::unique_ptr<cudnn_graph> plan(new cudnn_graph(d->api));
-    cudnn_attention_graph(plan.get(), &shape);
-    if (plan->plan(d->handle) != CUDNN_STATUS_SUCCESS)
-      plan.reset();
-    known = d->plans.emplace(k, std::move(plan)).first;
-  }
-  cudnn_graph *plan = known->second.get();
+  cudnn_graph *plan = plan_of(d,
+                              {LRL_CUDNN_ATTENTION, b, longest, g.n_heads, g.n_kv, g.d, g.ld_q,
+                               g.ld_k, g.ld_v, g.ld_o, g.causal},
+                              cudnn_attention_graph, shape, true);
   if (plan == NULL) {
-    *refused = "a shape that this cuDNN has no kernel for on this GPU";
+    *refused = NO_KERNEL;
     return LRL_OK;
   }
   /* Offsets of q, k, v and o, lengths and starts. */
@@ -165,13 +175,68 @@ lrl_status cudnn_forward(cuda_op &op, const attention_args<bf16> &g, const struc
              longest, starts, lengths, stats, lse);
   return LRL_OK;
 }
+
+/* A few images at a time: that bounds the number of plans, and the memory that cuDNN asks for to
+ * pad the channels (5.4 MB an image of 560 pixels in bf16). */
+enum { IMAGES_AT_ONCE = 8 };
+
+lrl_status cudnn_patch_embed(cuda_op &op, const struct lrl_patch_embed_fwd_args *a,
+                             const float *pixels, const void *weight, void *out,
+                             const char **refused) {
+  dnn *d = static_cast<dnn *>(op.state->dnn);
+  const bool f32 = a->dtype == LRL_F32;
+  const int64_t side = a->size / a->patch, image = a->channels * a->size * a->size;
+  const int64_t tokens = side * side * a->width * lrl_dtype_bytes(a->dtype); /* bytes an image */
+  if (a->n * tokens == 0)
+    return LRL_OK;
+  *refused = !aligned16(pixels, weight, out) || tokens % 16 != 0 || image % 8 != 0
+                 ? "rows that do not start at a multiple of 16 bytes"
+                 : NULL;
+  cudnn_graph *plans[2] = {};
+  int64_t workspace = 0;
+  for (int i = 0; i < 2 && *refused == NULL; i++) { /* of whole groups, of the rest */
+    const int64_t n = i == 0 ? std::min<int64_t>(a->n, IMAGES_AT_ONCE) : a->n % IMAGES_AT_ONCE;
+    const cudnnDataType_t type = f32 ? CUDNN_DATA_FLOAT : CUDNN_DATA_BFLOAT16;
+    const struct cudnn_patch_shape shape = {n, a->channels, a->size, a->patch, a->width, type};
+    if (n == 0 || (i == 1 && a->n < IMAGES_AT_ONCE))
+      continue;
+    plans[i] =
+        plan_of(d, {LRL_CUDNN_PATCH_EMBED, n, a->channels, a->size, a->patch, a->width, type},
+                cudnn_patch_graph, shape, !f32);
+    if (plans[i] == NULL)
+      *refused = NO_KERNEL;
+    else
+      workspace = std::max(workspace, plans[i]->workspace());
+  }
+  if (*refused != NULL)
+    return LRL_OK;
+  void *room = op.scratch<char>(workspace + 1);
+  bf16 *rounded = f32 ? NULL : op.scratch<bf16>(std::min<int64_t>(a->n, IMAGES_AT_ONCE) * image);
+  for (int64_t at = 0; at < a->n && !op.failed(); at += IMAGES_AT_ONCE) {
+    const int64_t n = std::min<int64_t>(a->n - at, IMAGES_AT_ONCE);
+    const float *from = pixels + at * image;
+    const struct lrl_cast_args cast = {n * image, LRL_F32, LRL_BF16, from, rounded};
+    if (!f32)
+      LRL_TRY(cuda_cast(op.ctx, &cast));
+    const int64_t ids[] = {PATCH_PIXELS, PATCH_WEIGHT, PATCH_OUT};
+    void *const memory[] = {f32 ? const_cast<float *>(from) : static_cast<void *>(rounded),
+                            const_cast<void *>(weight), static_cast<char *>(out) + at * tokens};
+    cudnn_graph *plan = plans[n < IMAGES_AT_ONCE && a->n > IMAGES_AT_ONCE];
+    LRL_TRY(check(d, plan->run(d->handle, PATCH_IDS - 1, ids, memory, room), "patch_embed"));
+  }
+  return LRL_OK;
+}
 #else
-lrl_status cuda_cudnn(struct lrl_ctx *, int *) {
+lrl_status cuda_cudnn(struct lrl_ctx *, enum lrl_cudnn_use, int *) {
   return LRL_FAIL(LRL_ERR_LIB, "this build has no cuDNN: cudnn.h was not there when it was made");
 }
 void cuda_cudnn_destroy(cuda_state *) {}
 lrl_status cudnn_forward(cuda_op &, const attention_args<bf16> &, const struct lrl_layout *, bf16 *,
                          float *, const char **) {
+  return LRL_OK;
+}
+lrl_status cudnn_patch_embed(cuda_op &, const struct lrl_patch_embed_fwd_args *, const float *,
+                             const void *, void *, const char **) {
   return LRL_OK;
 }
 #endif

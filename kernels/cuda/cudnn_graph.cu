@@ -85,7 +85,7 @@ void cudnn_graph::pointwise(cudnnPointwiseMode_t mode, cudnnDataType_t compute, 
   set(op, CUDNN_ATTR_OPERATION_POINTWISE_TDESC, mask);
   set(op, CUDNN_ATTR_OPERATION_POINTWISE_YDESC, y);
   finalize(op, CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
-  ops_.push_back(op);
+  add(op);
 }
 void cudnn_graph::reduce(cudnnReduceTensorOp_t mode, node x, node y) {
   const cudnnDataType_t compute = CUDNN_DATA_FLOAT;
@@ -98,7 +98,7 @@ void cudnn_graph::reduce(cudnnReduceTensorOp_t mode, node x, node y) {
   set(op, CUDNN_ATTR_OPERATION_REDUCTION_XDESC, x);
   set(op, CUDNN_ATTR_OPERATION_REDUCTION_YDESC, y);
   finalize(op, CUDNN_BACKEND_OPERATION_REDUCTION_DESCRIPTOR);
-  ops_.push_back(op);
+  add(op);
 }
 void cudnn_graph::matmul(node a, node b, node c, node m, node n, node k) {
   const cudnnDataType_t compute = CUDNN_DATA_FLOAT;
@@ -114,11 +114,61 @@ void cudnn_graph::matmul(node a, node b, node c, node m, node n, node k) {
   set(op, CUDNN_ATTR_OPERATION_MATMUL_GEMM_N_OVERRIDE_DESC, n);
   set(op, CUDNN_ATTR_OPERATION_MATMUL_GEMM_K_OVERRIDE_DESC, k);
   finalize(op, CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR);
-  ops_.push_back(op);
+  add(op);
 }
 
-cudnnStatus_t cudnn_graph::plan(cudnnHandle_t handle, node device) {
-  enum { MOST = 16 };
+void cudnn_graph::convolution(node x, node w, node y, int64_t stride) {
+  const float alpha = 1.0f, beta = 0.0f;
+  node op = create(CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR);
+  set(op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC, patches(stride));
+  set(op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, x);
+  set(op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W, w);
+  set(op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y, y);
+  set(op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA, CUDNN_TYPE_FLOAT, 1, &alpha);
+  set(op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA, CUDNN_TYPE_FLOAT, 1, &beta);
+  finalize(op, CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR);
+  add(op);
+}
+cudnn_graph::node cudnn_graph::patches(int64_t stride) {
+  const cudnnDataType_t compute = CUDNN_DATA_FLOAT;
+  const cudnnConvolutionMode_t mode = CUDNN_CROSS_CORRELATION;
+  const int64_t dims = 2, strides[2] = {stride, stride}, dilations[2] = {1, 1}, none[2] = {};
+  node how = create(CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
+  set(how, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, CUDNN_TYPE_INT64, 1, &dims);
+  set(how, CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &compute);
+  set(how, CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE, 1, &mode);
+  set(how, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, CUDNN_TYPE_INT64, dims, strides);
+  set(how, CUDNN_ATTR_CONVOLUTION_DILATIONS, CUDNN_TYPE_INT64, dims, dilations);
+  set(how, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, CUDNN_TYPE_INT64, dims, none);
+  set(how, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, CUDNN_TYPE_INT64, dims, none);
+  finalize(how, CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
+  return how;
+}
+
+/* Whether an engine's notes allow what plan() promises. */
+bool cudnn_graph::exact(node config, bool tensor_cores) {
+  cudnn_graph own(api_);
+  node engine = own.create(CUDNN_BACKEND_ENGINE_DESCRIPTOR);
+  cudnnBackendNumericalNote_t notes[CUDNN_NUMERICAL_NOTE_TYPE_COUNT];
+  int64_t n = 0, n_notes = 0;
+  auto get = [&](node from, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type,
+                 int64_t most, int64_t *found, void *to) {
+    if (own.failed_ == CUDNN_STATUS_SUCCESS)
+      own.check(api_->cudnnBackendGetAttribute(from, name, type, most, found, to), name);
+  };
+  get(config, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &n, &engine);
+  get(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE,
+      CUDNN_NUMERICAL_NOTE_TYPE_COUNT, &n_notes, notes);
+  get(engine, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1, &n, &engine_);
+  bool good = own.failed_ == CUDNN_STATUS_SUCCESS;
+  for (int64_t i = 0; good && i < n_notes; i++)
+    good = notes[i] == CUDNN_NUMERICAL_NOTE_STRICT_NAN_PROP ||
+           (notes[i] == CUDNN_NUMERICAL_NOTE_TENSOR_CORE && tensor_cores);
+  return good;
+}
+
+cudnnStatus_t cudnn_graph::plan(cudnnHandle_t handle, bool tensor_cores, node device) {
+  enum { MOST = 32 };
   node graph = create(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
   set(graph, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, (int64_t)ops_.size(),
       ops_.data());
@@ -144,6 +194,8 @@ cudnnStatus_t cudnn_graph::plan(cudnnHandle_t handle, node device) {
   /* Best first. What cannot be made into a plan after all is passed over. */
   cudnnStatus_t last = CUDNN_STATUS_NOT_SUPPORTED;
   for (int64_t i = 0; i < n_found && last / 1000 == CUDNN_STATUS_NOT_SUPPORTED / 1000; i++) {
+    if (!exact(found[i], tensor_cores))
+      continue;
     cudnn_graph attempt(api_);
     node p = attempt.create(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
     attempt.set(p, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, found[i]);
@@ -176,63 +228,5 @@ cudnnStatus_t cudnn_graph::run(cudnnHandle_t handle, int n, const int64_t *ids, 
   pack.finalize(p, CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
   return pack.failed_ != CUDNN_STATUS_SUCCESS ? pack.failed_
                                               : api_->cudnnBackendExecute(handle, plan_, p);
-}
-
-/* The operations one by one, which cuDNN knows as fused attention. */
-void cudnn_attention_graph(cudnn_graph *g, const struct cudnn_attention_shape *s) {
-  typedef cudnn_graph::node node;
-  const cudnnDataType_t f32 = CUDNN_DATA_FLOAT, bf16 = CUDNN_DATA_BFLOAT16, i32 = CUDNN_DATA_INT32,
-                        flag = CUDNN_DATA_BOOLEAN;
-  const int64_t b = s->n_seqs, h = s->n_heads, kv = s->n_kv_heads, n = s->longest, d = s->head_dim;
-  const int64_t one[4] = {1, 1, 1, 1}, offsets[4] = {b + 1, 1, 1, 1}, lengths[4] = {b, 1, 1, 1},
-                rows[4] = {b, h, n, 1}, scores[4] = {b, h, n, n};
-  auto packed = [&](int id, int offsets_id, int64_t heads, int64_t ld, bool transposed) {
-    node start = g->tensor(offsets_id, i32, offsets, one);
-    const int64_t dim[4] = {b, heads, transposed ? d : n, transposed ? n : d};
-    const int64_t stride[4] = {n * ld, d, transposed ? 1 : ld, transposed ? ld : 1};
-    return g->tensor(id, bf16, dim, stride, cudnn_graph::REAL, start);
-  };
-  node q = packed(ATTENTION_Q, ATTENTION_Q_OFFSETS, h, s->ld_q, false),
-       k = packed(ATTENTION_K, ATTENTION_K_OFFSETS, kv, s->ld_k, true),
-       v = packed(ATTENTION_V, ATTENTION_V_OFFSETS, kv, s->ld_v, false),
-       o = packed(ATTENTION_O, ATTENTION_O_OFFSETS, h, s->ld_o, false);
-  const int64_t stats_stride[4] = {h * n, n, 1, 1};
-  node stats = g->tensor(ATTENTION_STATS, f32, rows, stats_stride);
-  node length = g->tensor(ATTENTION_LENGTHS, i32, lengths, one);
-  node scale = g->tensor(ATTENTION_SCALE, f32, one, one, cudnn_graph::VALUE),
-       fill = g->tensor(ATTENTION_FILL, f32, one, one, cudnn_graph::VALUE);
-  auto step = [&](cudnnPointwiseMode_t mode, cudnnDataType_t type, cudnnDataType_t compute, node x,
-                  node y, node mask, const int64_t(&dim)[4], int64_t axis) {
-    node out = g->virtual_tensor(type, dim);
-    g->pointwise(mode, compute, x, y, mask, out, axis);
-    return out;
-  };
-  node raw = g->virtual_tensor(f32, scores);
-  g->matmul(q, k, raw, length, length, NULL);
-  node x = step(CUDNN_POINTWISE_MUL, f32, f32, raw, scale, NULL, scores, -1);
-  auto index = [&](int64_t axis, cudnnDataType_t compute) {
-    return step(CUDNN_POINTWISE_GEN_INDEX, i32, compute, x, NULL, NULL, scores, axis);
-  };
-  auto keep = [&](node mask) {
-    x = step(CUDNN_POINTWISE_BINARY_SELECT, f32, f32, x, fill, mask, scores, -1);
-  };
-  node row = index(2, i32), column = index(3, i32);
-  node in_rows = step(CUDNN_POINTWISE_CMP_LT, flag, flag, row, length, NULL, scores, -1),
-       in_columns = step(CUDNN_POINTWISE_CMP_LT, flag, flag, column, length, NULL, scores, -1);
-  keep(step(CUDNN_POINTWISE_LOGICAL_AND, flag, flag, in_rows, in_columns, NULL, scores, -1));
-  if (s->causal) {
-    row = index(2, f32);
-    column = index(3, f32);
-    keep(step(CUDNN_POINTWISE_CMP_GE, flag, flag, row, column, NULL, scores, -1));
-  }
-  node top = g->virtual_tensor(f32, rows), sum = g->virtual_tensor(f32, rows);
-  g->reduce(CUDNN_REDUCE_TENSOR_MAX, x, top);
-  node e = step(CUDNN_POINTWISE_SUB, f32, f32, x, top, NULL, scores, -1);
-  e = step(CUDNN_POINTWISE_EXP, f32, f32, e, NULL, NULL, scores, -1);
-  g->reduce(CUDNN_REDUCE_TENSOR_ADD, e, sum);
-  node log_sum = step(CUDNN_POINTWISE_LOG, f32, f32, sum, NULL, NULL, rows, -1);
-  g->pointwise(CUDNN_POINTWISE_ADD, f32, top, log_sum, NULL, stats);
-  node p = step(CUDNN_POINTWISE_DIV, bf16, f32, e, sum, NULL, scores, -1);
-  g->matmul(p, v, o, length, NULL, length);
 }
 #endif

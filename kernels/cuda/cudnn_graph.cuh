@@ -38,11 +38,13 @@ class cudnn_graph {
   cudnnBackendDescriptor_t plan_ = NULL;
   cudnnStatus_t failed_ = CUDNN_STATUS_SUCCESS;
   int at_ = 0; /* attribute or descriptor type that failed */
-  int64_t workspace_ = 0, next_virtual_ = 1 << 20;
+  int64_t workspace_ = 0, engine_ = -1, next_virtual_ = 1 << 20;
   void check(cudnnStatus_t s, int at) {
     if (failed_ == CUDNN_STATUS_SUCCESS && s != CUDNN_STATUS_SUCCESS)
       at_ = at, failed_ = s;
   }
+
+  bool exact(cudnnBackendDescriptor_t config, bool tensor_cores);
 
 public:
   typedef cudnnBackendDescriptor_t node;
@@ -74,40 +76,25 @@ public:
   void reduce(cudnnReduceTensorOp_t op, node x, node y);
   /* c = a b; sizes of matrices that are smaller than their tensors come from m, n, k (or NULL). */
   void matmul(node a, node b, node c, node m, node n, node k);
+  /* y = x * w over two dimensions without padding, x [n, c, h, w], w [k, c, stride, stride]; the
+   * description of such a convolution. */
+  void convolution(node x, node w, node y, int64_t stride);
+  node patches(int64_t stride);
+  /* An operation made with create, set and finalize. */
+  void add(node op) { ops_.push_back(op); }
 
-  /* The first engine that takes the graph. CUDNN_STATUS_NOT_SUPPORTED: there is none. device:
-   * properties of a device instead of a handle. */
-  cudnnStatus_t plan(cudnnHandle_t handle, node device = NULL);
+  /* The first engine that takes the graph, of those that give the same bits in every run and sum in
+   * f32; tensor_cores false: without tensor cores too, which would round f32 operands to TF32.
+   * CUDNN_STATUS_NOT_SUPPORTED: there is none. device: properties of a device instead of a
+   * handle. */
+  cudnnStatus_t plan(cudnnHandle_t handle, bool tensor_cores, node device = NULL);
   int64_t workspace() const { return workspace_; }
+  int64_t engine() const { return engine_; } /* cuDNN's number of it */
   cudnnStatus_t run(cudnnHandle_t handle, int n, const int64_t *ids, void *const *memory,
                     void *workspace);
   int failed_at() const { return at_; }
 };
 
-/* o = softmax(scale q k' + mask) v and its log-sum-exp over packed sequences of up to `longest`
- * tokens; row strides ld_*. Memory by these names: offsets are [n_seqs + 1] in elements, lengths
- * [n_seqs], both int32; stats [n_seqs, n_heads, longest] f32; scale and fill (-infinity) are
- * numbers of the host. */
-struct cudnn_attention_shape {
-  int64_t n_seqs, longest, n_heads, n_kv_heads, head_dim, ld_q, ld_k, ld_v, ld_o;
-  bool causal;
-};
-enum cudnn_attention_id {
-  ATTENTION_Q = 1,
-  ATTENTION_K,
-  ATTENTION_V,
-  ATTENTION_O,
-  ATTENTION_STATS,
-  ATTENTION_LENGTHS,
-  ATTENTION_Q_OFFSETS,
-  ATTENTION_K_OFFSETS,
-  ATTENTION_V_OFFSETS,
-  ATTENTION_O_OFFSETS,
-  ATTENTION_SCALE,
-  ATTENTION_FILL,
-  ATTENTION_IDS
-};
-void cudnn_attention_graph(cudnn_graph *g, const struct cudnn_attention_shape *s);
 #else
 #define LRL_WITH_CUDNN 0
 #endif

@@ -1,4 +1,5 @@
 /* Patches of images and the embedding of the vision tower. Copies but for the sums over images. */
+#include "kernels/cuda/cudnn.cuh"
 #include "kernels/cuda/map.cuh"
 
 namespace {
@@ -25,10 +26,10 @@ template <class T> struct im2col_of {
   }
 };
 /* Pixel i from its place in the columns; the border outside all patches is 0. */
-template <class T> struct col2im_of {
+struct col2im_of {
   patches p;
   int64_t width;
-  const T *cols;
+  const float *cols;
   float *pixels;
   template <int V> __device__ void run(int64_t i) const {
     const int64_t x = i % p.size, y = i / p.size % p.size, c = i / (p.size * p.size) % p.channels;
@@ -36,7 +37,7 @@ template <class T> struct col2im_of {
     float v = 0.0f;
     if (x < p.grid * p.patch && y < p.grid * p.patch) {
       const int64_t row = (image * p.grid + y / p.patch) * p.grid + x / p.patch;
-      v = to_float(cols[row * width + (c * p.patch + y % p.patch) * p.patch + x % p.patch]);
+      v = cols[row * width + (c * p.patch + y % p.patch) * p.patch + x % p.patch];
     }
     pixels[i] = v;
   }
@@ -92,30 +93,75 @@ template <class T> struct vit_bwd_of {
 };
 } // namespace
 
-lrl_status cuda_im2col_fwd(struct lrl_ctx *ctx, const struct lrl_im2col_fwd_args *a) {
+/* Without cuDNN the convolution is a product with the patches as rows, which live in scratch
+ * memory: they are small beside what the tower keeps for its backward. */
+lrl_status cuda_patch_embed_fwd(struct lrl_ctx *ctx, const struct lrl_patch_embed_fwd_args *a) {
   cuda_op op(ctx);
-  const int64_t grid = a->size / a->patch, width = a->channels * a->patch * a->patch;
-  const int64_t n = a->n * grid * grid * width;
+  const int64_t grid = a->size / a->patch, rows = a->n * grid * grid, w = a->width;
+  const int64_t k = a->channels * a->patch * a->patch;
   const float *pixels = op.in(a->pixels, a->n * a->channels * a->size * a->size);
+  lrl_status s = LRL_OK;
   by_dtype(a->dtype, [&](auto type) {
     typedef decltype(type) T;
-    T *cols = op.out_as<T>(a->cols, n);
-    map<16 / sizeof(T)>(op, n, aligned16(cols),
-                        im2col_of<T>{{a->channels, a->size, a->patch, grid}, width, pixels, cols});
+    const T *weight = op.in_as<T>(a->weight, w * k);
+    T *out = op.out_as<T>(a->out, rows * w);
+    if (ctx->cudnn[LRL_CUDNN_PATCH_EMBED].asked) {
+      const char *refused = NULL;
+      s = cudnn_patch_embed(op, a, pixels, weight, out, &refused);
+      if (refused == NULL || s != LRL_OK)
+        return;
+      ctx->cudnn[LRL_CUDNN_PATCH_EMBED].refused = refused;
+    }
+    T *cols = op.scratch<T>(rows * k);
+    map<16 / sizeof(T)>(op, rows * k, aligned16(cols),
+                        im2col_of<T>{{a->channels, a->size, a->patch, grid}, k, pixels, cols});
+    struct lrl_gemm_args g = {};
+    g.m = rows, g.n = w, g.k = k, g.trans_b = true;
+    g.dtype = g.c_dtype = a->dtype;
+    g.a = cols, g.b = weight, g.c = out;
+    g.ld_a = g.ld_b = k, g.ld_c = w;
+    if (!op.failed())
+      s = cuda_gemm(ctx, &g);
   });
-  return op.done();
+  const lrl_status done = op.done();
+  return s != LRL_OK ? s : done;
 }
-lrl_status cuda_im2col_bwd(struct lrl_ctx *ctx, const struct lrl_im2col_bwd_args *a) {
+lrl_status cuda_patch_embed_bwd(struct lrl_ctx *ctx, const struct lrl_patch_embed_bwd_args *a) {
   cuda_op op(ctx);
-  const int64_t grid = a->size / a->patch, width = a->channels * a->patch * a->patch;
-  const int64_t n = a->n * a->channels * a->size * a->size;
-  float *pixels = op.out(a->d_pixels, n);
+  const int64_t grid = a->size / a->patch, rows = a->n * grid * grid, w = a->width;
+  const int64_t k = a->channels * a->patch * a->patch;
+  const int64_t n_pixels = a->n * a->channels * a->size * a->size;
+  const bool weights = a->d_weight != NULL, images = a->d_pixels != NULL;
+  const float *pixels = op.in(weights ? a->pixels : NULL, n_pixels);
+  float *d_weight = op.inout(a->d_weight, w * k), *d_pixels = op.out(a->d_pixels, n_pixels);
+  const patches p = {a->channels, a->size, a->patch, grid};
+  lrl_status s = LRL_OK;
   by_dtype(a->dtype, [&](auto type) {
     typedef decltype(type) T;
-    const T *cols = op.in_as<T>(a->d_cols, a->n * grid * grid * width);
-    map<1>(op, n, false, col2im_of<T>{{a->channels, a->size, a->patch, grid}, width, cols, pixels});
+    const T *weight = op.in_as<T>(images ? a->weight : NULL, w * k),
+            *d_out = op.in_as<T>(a->d_out, rows * w);
+    struct lrl_gemm_args g = {};
+    g.dtype = a->dtype, g.c_dtype = LRL_F32;
+    g.a = d_out, g.ld_a = w, g.ld_b = g.ld_c = k, g.n = k;
+    if (weights) {
+      T *cols = op.scratch<T>(rows * k);
+      map<16 / sizeof(T)>(op, rows * k, aligned16(cols), im2col_of<T>{p, k, pixels, cols});
+      g.m = w, g.k = rows, g.trans_a = true;
+      g.b = cols, g.c = d_weight, g.beta = 1.0f;
+      if (!op.failed())
+        s = cuda_gemm(ctx, &g);
+    }
+    if (images && s == LRL_OK) {
+      float *d_cols = op.scratch<float>(rows * k);
+      g.m = rows, g.k = w, g.trans_a = false;
+      g.b = weight, g.c = d_cols, g.beta = 0.0f;
+      if (!op.failed())
+        s = cuda_gemm(ctx, &g);
+      map<1>(op, n_pixels, false, col2im_of{p, k, d_cols, d_pixels});
+    }
   });
-  return op.done();
+  const lrl_status done = op.done();
+  return s != LRL_OK ? s : done;
 }
 lrl_status cuda_vit_embed_fwd(struct lrl_ctx *ctx, const struct lrl_vit_embed_fwd_args *a) {
   cuda_op op(ctx);

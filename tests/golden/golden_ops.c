@@ -122,11 +122,10 @@ static void conv_patch(struct op_case *c) {
   if (c->status != LRL_OK)
     return;
   const int64_t n = a.dim[0], ch = a.dim[1], h = a.dim[2], wd = a.dim[3];
-  const int64_t out = s.dim[0], patch = s.dim[2], k = ch * patch * patch;
+  const int64_t out = s.dim[0], patch = s.dim[2];
   const int64_t size = h > wd ? h : wd, grid = size / patch, gh = h / patch, gw = wd / patch;
   const int64_t rows = n * grid * grid;
   float *pixels = FLOATS(n * ch * size * size), *d_pixels = FLOATS(n * ch * size * size);
-  float *cols = FLOATS(rows * k), *d_cols = FLOATS(rows * k);
   float *y = FLOATS(rows * out), *d_rows = FLOATS(rows * out);
   float *flat = FLOATS(n * out * gh * gw), *dx = FLOATS(a.n), *dw = FLOATS(s.n);
 #define EACH_PIXEL                                                                                 \
@@ -140,14 +139,8 @@ static void conv_patch(struct op_case *c) {
 #define PATCH ((i * grid * grid + p / gw * grid + p % gw) * out + o)
   EACH_PIXEL pixels[PIXEL] = x[p * wd + j];
   EACH_PATCH d_rows[PATCH] = dy[(i * out + o) * gh * gw + p];
-  RUN(im2col_fwd, n, ch, size, patch, LRL_F32, pixels, cols);
-  RUN(gemm, .m = rows, .n = out, .k = k, .trans_b = true, .a = cols, .b = w, .ld_a = k, .ld_b = k,
-      .ld_c = out, .c = y);
-  RUN(gemm, .m = rows, .n = k, .k = out, .a = d_rows, .b = w, .ld_a = out, .ld_b = k, .ld_c = k,
-      .c = d_cols);
-  RUN(gemm, .m = out, .n = k, .k = rows, .trans_a = true, .a = d_rows, .b = cols, .ld_a = out,
-      .ld_b = k, .ld_c = k, .c = dw);
-  RUN(im2col_bwd, n, ch, size, patch, LRL_F32, d_cols, d_pixels);
+  RUN(patch_embed_fwd, n, ch, size, patch, out, LRL_F32, pixels, w, 0, y);
+  RUN(patch_embed_bwd, n, ch, size, patch, out, LRL_F32, pixels, w, 0, d_rows, dw, d_pixels);
   EACH_PATCH flat[(i * out + o) * gh * gw + p] = y[PATCH];
   EACH_PIXEL dx[p * wd + j] = d_pixels[PIXEL];
   output(c, flat, n * out * gh * gw);

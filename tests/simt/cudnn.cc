@@ -1,10 +1,13 @@
-/* Stand-in for cuDNN's backend API: graphs of matmul, pointwise and reduction over four dimensions,
- * computed one operation at a time in f32 when the stream gets there. Like the library it wants
- * attributes of the right type and number, descriptors finalized before they are used, memory for
- * every tensor that is not virtual, and refuses graphs it does not know. Compiles against NVIDIA's
+/* Stand-in for cuDNN's backend API: graphs of matmul, convolution, pointwise and reduction over
+ * four dimensions, computed one operation at a time in f32 when the stream gets there. Like the
+ * library it wants attributes of the right type and number, descriptors finalized before they are
+ * used, memory for every tensor that is not virtual, offers engines that sum in any order or round
+ * operands before those that do not, and refuses graphs it does not know. Compiles against NVIDIA's
  * header as well as against include/cudnn.h. */
 #include "cudnn_descriptor.h"
 #include "streams.h"
+
+#include <algorithm>
 
 using namespace simt_cudnn;
 namespace {
@@ -31,6 +34,16 @@ const std::map<int, std::vector<int>> needed = {
     {CUDNN_BACKEND_REDUCTION_DESCRIPTOR,
      {CUDNN_ATTR_REDUCTION_OPERATOR, CUDNN_ATTR_REDUCTION_COMP_TYPE}},
     {CUDNN_BACKEND_MATMUL_DESCRIPTOR, {CUDNN_ATTR_MATMUL_COMP_TYPE}},
+    {CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR,
+     {CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_ATTR_CONVOLUTION_CONV_MODE,
+      CUDNN_ATTR_CONVOLUTION_DILATIONS, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES,
+      CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS,
+      CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS}},
+    {CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR,
+     {CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC,
+      CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W,
+      CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA,
+      CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA}},
     {CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR,
      {CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, CUDNN_ATTR_OPERATION_POINTWISE_XDESC,
       CUDNN_ATTR_OPERATION_POINTWISE_YDESC}},
@@ -55,6 +68,9 @@ const std::map<int, std::vector<int>> tensors_of = {
       CUDNN_ATTR_OPERATION_POINTWISE_TDESC, CUDNN_ATTR_OPERATION_POINTWISE_YDESC}},
     {CUDNN_BACKEND_OPERATION_REDUCTION_DESCRIPTOR,
      {CUDNN_ATTR_OPERATION_REDUCTION_XDESC, CUDNN_ATTR_OPERATION_REDUCTION_YDESC}},
+    {CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR,
+     {CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W,
+      CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y}},
     {CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR,
      {CUDNN_ATTR_OPERATION_MATMUL_ADESC, CUDNN_ATTR_OPERATION_MATMUL_BDESC,
       CUDNN_ATTR_OPERATION_MATMUL_CDESC, CUDNN_ATTR_OPERATION_MATMUL_GEMM_M_OVERRIDE_DESC,
@@ -68,6 +84,34 @@ bool matmul_fits(const ref &op) {
   return a.dim[3] == b.dim[2] && a.dim[2] == c.dim[2] && b.dim[3] == c.dim[3] &&
          a.dim[0] == c.dim[0] && b.dim[0] == c.dim[0] && c.dim[1] % a.dim[1] == 0 &&
          c.dim[1] % b.dim[1] == 0;
+}
+/* Two dimensions, no padding and no dilation, plain results. */
+bool convolution_fits(const ref &op) {
+  const ref how = op->one(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC);
+  const tensor x = tensor_of(op->one(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X)),
+               w = tensor_of(op->one(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W)),
+               y = tensor_of(op->one(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y));
+  const std::vector<int64_t> stride = how->integers(CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES);
+  bool fits = how->integer(CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS) == 2 && stride.size() == 2 &&
+              how->choice(CUDNN_ATTR_CONVOLUTION_CONV_MODE) == CUDNN_CROSS_CORRELATION &&
+              op->number(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA) == 1.0f &&
+              op->number(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA) == 0.0f &&
+              x.dim[0] == y.dim[0] && x.dim[1] == w.dim[1] && y.dim[1] == w.dim[0];
+  for (size_t i = 0; fits && i < 2; i++)
+    fits = how->integers(CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS).at(i) == 0 &&
+           how->integers(CUDNN_ATTR_CONVOLUTION_POST_PADDINGS).at(i) == 0 &&
+           how->integers(CUDNN_ATTR_CONVOLUTION_DILATIONS).at(i) == 1 &&
+           y.dim[i + 2] == (x.dim[i + 2] - w.dim[i + 2]) / stride[i] + 1;
+  return fits;
+}
+/* The engine of a configuration, as its number. */
+int engine_of(const ref &config) { return (int)config->integer(CUDNN_ATTR_ENGINE_GLOBAL_INDEX); }
+void set_engine(const ref &d, int64_t engine) {
+  attribute &a = d->has[CUDNN_ATTR_ENGINE_GLOBAL_INDEX];
+  a.n = 1;
+  a.bytes.resize(8);
+  memcpy(a.bytes.data(), &engine, 8);
+  d->final = true;
 }
 } // namespace
 struct cudnnContext {
@@ -139,6 +183,8 @@ cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t d) {
     return CUDNN_STATUS_NOT_SUPPORTED;
   if (r->type == CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR && !matmul_fits(r))
     return CUDNN_STATUS_BAD_PARAM;
+  if (r->type == CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR && !convolution_fits(r))
+    return CUDNN_STATUS_BAD_PARAM;
   r->final = true;
   return CUDNN_STATUS_SUCCESS;
 }
@@ -154,19 +200,35 @@ cudnnStatus_t cudnnBackendGetAttribute(const cudnnBackendDescriptor_t d,
     *static_cast<int64_t *>(values) = 4096;
     return CUDNN_STATUS_SUCCESS;
   }
+  if (name == CUDNN_ATTR_ENGINECFG_ENGINE) {
+    set_engine(of(static_cast<cudnnBackendDescriptor_t *>(values)[0]), engine_of(r));
+    return CUDNN_STATUS_SUCCESS;
+  }
+  if (name == CUDNN_ATTR_ENGINE_GLOBAL_INDEX) {
+    *static_cast<int64_t *>(values) = engine_of(r);
+    return CUDNN_STATUS_SUCCESS;
+  }
+  if (name == CUDNN_ATTR_ENGINE_NUMERICAL_NOTE) {
+    static const cudnnBackendNumericalNote_t notes[N_ENGINES] = {
+        CUDNN_NUMERICAL_NOTE_STRICT_NAN_PROP, CUDNN_NUMERICAL_NOTE_TENSOR_CORE,
+        CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC};
+    *static_cast<cudnnBackendNumericalNote_t *>(values) = notes[engine_of(r)];
+    return CUDNN_STATUS_SUCCESS;
+  }
   if (name != CUDNN_ATTR_ENGINEHEUR_RESULTS)
     return CUDNN_STATUS_NOT_SUPPORTED;
-  /* One engine, for graphs of what it can compute whose depth is a multiple of 8. */
+  /* For graphs of what it can compute whose depth is a multiple of 8. */
   const ref graph = r->one(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH);
+  *n = std::min<int64_t>(requested, N_ENGINES);
   for (const ref &op : graph->has.at(CUDNN_ATTR_OPERATIONGRAPH_OPS).refs)
     if (tensors_of.count((int)op->type) == 0 ||
         (op->type == CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR &&
          tensor_of(op->one(CUDNN_ATTR_OPERATION_MATMUL_ADESC)).dim[3] % 8 != 0))
       *n = 0;
-  if (*n == 1) {
-    const ref &engine = of(static_cast<cudnnBackendDescriptor_t *>(values)[0]);
-    engine->has[CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH].refs = {graph};
-    engine->final = true;
+  for (int64_t i = 0; i < *n; i++) {
+    const ref &config = of(static_cast<cudnnBackendDescriptor_t *>(values)[i]);
+    config->has[CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH].refs = {graph};
+    set_engine(config, N_ENGINES - 1 - i);
   }
   return CUDNN_STATUS_SUCCESS;
 }
@@ -174,9 +236,9 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t h, cudnnBackendDescriptor_t plan
                                   cudnnBackendDescriptor_t pack) {
   if (!of(plan)->final || !of(pack)->final)
     return CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED;
-  const std::vector<ref> ops = of(plan)
-                                   ->one(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG)
-                                   ->one(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH)
+  const ref config = of(plan)->one(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG);
+  const int engine = engine_of(config);
+  const std::vector<ref> ops = config->one(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH)
                                    ->has.at(CUDNN_ATTR_OPERATIONGRAPH_OPS)
                                    .refs;
   const std::vector<int64_t> ids = of(pack)->integers(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS),
@@ -200,10 +262,10 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t h, cudnnBackendDescriptor_t plan
     return CUDNN_STATUS_BAD_PARAM;
   simt::operation o;
   o.name = "cudnnBackendExecute";
-  o.run = [ops, memory, numbers, workspace] {
+  o.run = [ops, memory, numbers, workspace, engine] {
     simt::stream_access(workspace, 4096, true);
     memset(workspace, 0xff, 4096);
-    execute(ops, memory, numbers);
+    execute(ops, memory, numbers, engine);
     return true;
   };
   simt::push(h->stream, std::move(o));

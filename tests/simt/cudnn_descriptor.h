@@ -34,6 +34,11 @@ struct descriptor {
     memcpy(&v, has.at(name).bytes.data(), 4);
     return v;
   }
+  float number(int name) const {
+    float v = 0.0f;
+    memcpy(&v, has.at(name).bytes.data(), 4);
+    return v;
+  }
   bool flag(int name) const { return have(name) && has.at(name).bytes[0] != 0; }
   ref one(int name) const { return have(name) ? has.at(name).refs[0] : ref(); }
   std::vector<int64_t> integers(int name) const {
@@ -57,8 +62,10 @@ struct tensor {
   }
 };
 tensor tensor_of(const ref &d);
+/* Plain f32; f32 operands of products rounded to TF32; sums in another order every other time. */
+enum engine { EXACT, TENSOR_CORES, ANY_ORDER, N_ENGINES };
 /* Operations in order; memory of tensors by their unique ids; numbers of the host, copied. */
 void execute(const std::vector<ref> &ops, const std::map<int64_t, void *> &memory,
-             const std::map<int64_t, float> &numbers);
+             const std::map<int64_t, float> &numbers, int engine);
 } // namespace simt_cudnn
 #endif

@@ -39,6 +39,8 @@ float rounded(float f) { return value(bits(f)); }
 struct execution {
   const std::map<int64_t, void *> &memory;
   const std::map<int64_t, float> &numbers;
+  const int engine;
+  const bool backwards;                         /* the order of sums */
   std::map<int64_t, std::vector<float>> values; /* virtual tensors */
 
   float load(const tensor &t, const int64_t (&i)[4]) {
@@ -54,6 +56,18 @@ struct execution {
     if (t.type == CUDNN_DATA_INT32)
       return (float)*reinterpret_cast<const int32_t *>(p);
     return *reinterpret_cast<const float *>(p);
+  }
+  /* An operand of a product. */
+  float factor(const tensor &t, const int64_t (&i)[4]) {
+    const float f = load(t, i);
+    if (engine != TENSOR_CORES || f != f)
+      return f;
+    uint32_t u;
+    memcpy(&u, &f, 4);
+    u = (u + 0xfff + (u >> 13 & 1)) & 0xffffe000u;
+    float tf32;
+    memcpy(&tf32, &u, 4);
+    return tf32;
   }
   void store(const tensor &t, const int64_t (&i)[4], float x) {
     if (t.is_virtual) {
@@ -104,15 +118,35 @@ struct execution {
         for (int64_t i = 0; i < (c.is_virtual ? c.dim[2] : m); i++)
           for (int64_t j = 0; j < (c.is_virtual ? c.dim[3] : n); j++) {
             float sum = 0.0f;
-            for (int64_t l = 0; l < k && i < m && j < n; l++) {
+            for (int64_t t = 0; t < k && i < m && j < n; t++) {
+              const int64_t l = backwards ? k - 1 - t : t;
               const int64_t ia[4] = {s, h / (c.dim[1] / a.dim[1]), i, l};
               const int64_t ib[4] = {s, h / (c.dim[1] / b.dim[1]), l, j};
-              sum += load(a, ia) * load(b, ib);
+              sum += factor(a, ia) * factor(b, ib);
             }
             const int64_t at[4] = {s, h, i, j};
             store(c, at, sum);
           }
     }
+  }
+  void convolution(const ref &op) {
+    const tensor x = tensor_of(op->one(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X)),
+                 w = tensor_of(op->one(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W)),
+                 y = tensor_of(op->one(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y));
+    const std::vector<int64_t> stride = op->one(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC)
+                                            ->integers(CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES);
+    const int64_t taps = w.dim[1] * w.dim[2] * w.dim[3];
+    each(y, [&](const int64_t(&i)[4]) {
+      float sum = 0.0f;
+      for (int64_t t = 0; t < taps; t++) {
+        const int64_t l = backwards ? taps - 1 - t : t;
+        const int64_t c = l / (w.dim[2] * w.dim[3]), u = l / w.dim[3] % w.dim[2], v = l % w.dim[3];
+        const int64_t ix[4] = {i[0], c, i[2] * stride[0] + u, i[3] * stride[1] + v};
+        const int64_t iw[4] = {i[1], c, u, v};
+        sum += factor(x, ix) * factor(w, iw);
+      }
+      store(y, i, sum);
+    });
   }
   template <class F> static void each(const tensor &t, F f) {
     int64_t i[4];
@@ -167,11 +201,14 @@ struct execution {
 } // namespace
 
 void execute(const std::vector<ref> &ops, const std::map<int64_t, void *> &memory,
-             const std::map<int64_t, float> &numbers) {
-  execution e = {memory, numbers, {}};
+             const std::map<int64_t, float> &numbers, int engine) {
+  static int calls;
+  execution e = {memory, numbers, engine, engine == ANY_ORDER && calls++ % 2 == 1, {}};
   for (const ref &op : ops)
     if (op->type == CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR)
       e.matmul(op);
+    else if (op->type == CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR)
+      e.convolution(op);
     else if (op->type == CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR)
       e.pointwise(op);
     else

@@ -214,14 +214,21 @@ CASE(dropout) {
     key[t] = (uint64_t)(t * 1000003);
   return CALL(dropout, r->n, r->w, r->dtype, 0.3f, 42, key, IN(n), OUT(n));
 }
-CASE(im2col_fwd) {
-  const int64_t n = r->n % 5, size = r->w % 40, g = size / 3;
-  return CALL(im2col_fwd, n, 3, size, 3, r->dtype, F32_IN(n * 3 * size * size),
-              OUT(n * g * g * 27));
+/* Images of size pixels, at most 4; more widths are the gemm's business. */
+CASE(patch_embed_fwd) {
+  const int64_t n = r->n % 5, size = r->w % 40, g = size / 3, width = r->w % 41 + 1;
+  return CALL(patch_embed_fwd, n, 3, size, 3, width, r->dtype, F32_IN(n * 3 * size * size),
+              IN(width * 27), 0, OUT(n * g * g * width));
 }
-CASE(im2col_bwd) {
-  const int64_t n = r->n % 5, size = r->w % 40, g = size / 3;
-  return CALL(im2col_bwd, n, 3, size, 3, r->dtype, IN(n * g * g * 27),
+CASE(patch_embed_bwd) {
+  const int64_t n = r->n % 5, size = r->w % 40, g = size / 3, width = r->w % 41 + 1;
+  const float *pixels = F32_IN(n * 3 * size * size);
+  void *weight = IN(width * 27), *d_out = IN(n * g * g * width);
+  LRL_TRY(CALL(patch_embed_bwd, n, 3, size, 3, width, r->dtype, pixels, weight, 0, d_out,
+               F32_ACC(width * 27), F32_OUT(n * 3 * size * size)));
+  LRL_TRY(CALL(patch_embed_bwd, n, 3, size, 3, width, r->dtype, pixels, NULL, 0, d_out,
+               F32_ACC(width * 27), NULL));
+  return CALL(patch_embed_bwd, n, 3, size, 3, width, r->dtype, NULL, weight, 0, d_out, NULL,
               F32_OUT(n * 3 * size * size));
 }
 CASE(vit_embed_fwd) {

@@ -1,8 +1,9 @@
 /* The quickstart on a device: its own configs, pictures and all, 20 steps of the reward model, SFT,
  * two iterations of PPO, each against the cpu. What rounding explains is measured: the cpu's curve
  * is off from that of `ref`, which sums in f64, and a device may be off from the cpu by four times
- * the largest difference so far, and a few roundings. On the simulator eager, lazy and in three
- * random orders, on one rank and on two, with the same bits in each order and no report.
+ * the largest difference so far, and a few roundings; so may the patch embedding by cuDNN, where
+ * there is one. On the simulator eager, lazy and in three random orders, on one rank and on two,
+ * with the same bits in each order and no report.
  *   test_device_curves DEVICE [steps [batch size]]
  * Fewer than 20 steps: SFT, PPO and two ranks in fewer orders; below 3: one random order, and two
  * ranks only of the reward model. */
@@ -12,7 +13,7 @@
 
 static const char *device;
 static int steps = 20, batch_size = 2;
-static bool simulated;
+static bool simulated, has_cudnn;
 
 static const char *const keys[] = {"train/loss",       "train/mean_reward", "train/grad_norm",
                                    "objective/scores", "objective/kl",      "actor/pg_loss",
@@ -136,12 +137,29 @@ static void compare(const char *kind, const char *variant, double eps, int n, in
     compare_orders(kind, variant, eps, n_two, 2, extra);
 }
 
+/* After compare(): the same with the tower's convolution by cuDNN, which takes all of it. */
+static void compare_cudnn(const char *cpu, const char *ref, double eps, const char *const *extra) {
+  char name[48];
+  if (!has_cudnn)
+    return;
+  snprintf(name, sizeof name, "%s_cudnn", cpu);
+  train(name, 1, device, "reward", extra);
+  char *log = slurp("log", NULL);
+  assert_null(strstr(log, "patch_embed=cudnn:"));
+  free(log);
+  expect_rounding(name, cpu, ref, eps);
+}
+
 static void test_reward(void **state) {
   (void)state;
   char max[40];
   snprintf(max, sizeof max, "train.max_steps=%d", steps);
   compare("reward", "", 0x1p-24, ALL, 2, (const char *const[]){max, NULL});
+  compare_cudnn("reward_cpu", "reward_ref", 0x1p-24,
+                (const char *const[]){max, "train.patch_embed=cudnn", NULL});
   compare("reward", "_bf16", 0x1p-9, 1, 0, (const char *const[]){max, "model.dtype=bf16", NULL});
+  compare_cudnn("reward_bf16_cpu", "reward_bf16_ref", 0x1p-9,
+                (const char *const[]){max, "model.dtype=bf16", "train.patch_embed=cudnn", NULL});
 }
 static void test_sft(void **state) {
   (void)state;
@@ -178,8 +196,12 @@ static int make_world(void **state) {
 int main(int argc, char **argv) {
   if (argc < 2)
     printf("SKIP: this test needs the name of a device\n");
-  if (argc < 2 || device_of_test(argc, argv, &device) == NULL)
+  const struct lrl_backend *b = argc < 2 ? NULL : device_of_test(argc, argv, &device);
+  int version;
+  if (b == NULL)
     return 0;
+  has_cudnn = b->cudnn != NULL && b->cudnn(NULL, LRL_CUDNN_PATCH_EMBED, &version) == LRL_OK;
+  lrl_error_clear();
   simulated = strcmp(device, "sim") == 0;
   steps = argc > 2 ? atoi(argv[2]) : steps;
   batch_size = argc > 3 ? atoi(argv[3]) : batch_size;
