@@ -134,7 +134,7 @@ generate() {
 if [ $failed -eq 0 ]; then
   stage "ops against ref" ops
   [ $quick -eq 1 ] || stage "attention, d 64 and 128" counted "$folder"/tests/test_device_attention "$device"
-  [ $quick -eq 1 ] || stage "attention by cuDNN" counted "$folder"/tests/test_device_cudnn "$device"
+  [ $quick -eq 1 ] || stage "cuDNN" counted "$folder"/tests/test_device_cudnn "$device"
   [ $quick -eq 1 ] || stage "decoding" counted "$folder"/tests/test_device_decode "$device"
   [ $quick -eq 1 ] || stage "queued ops" counted "$folder"/tests/test_device_passes "$device"
   [ $quick -eq 1 ] || stage "reward trainer" counted "$folder"/tests/test_device_runs "$device"
