@@ -47,6 +47,13 @@ lrl_status lrl_ctx_end(struct lrl_ctx *ctx) {
   return --ctx->passes == 0 ? lrl_ctx_sync(ctx) : LRL_OK;
 }
 
+lrl_status lrl_ctx_end_repeated(struct lrl_ctx *ctx) {
+  const lrl_status done = lrl_ctx_sync(ctx);
+  ctx->repeated = false;
+  const lrl_status s = lrl_ctx_end(ctx);
+  return done == LRL_OK ? s : done;
+}
+
 lrl_status lrl_use_cudnn(struct lrl_ctx *ctx, enum lrl_cudnn_use use) {
   int version;
   if (ctx->backend->cudnn == NULL)

@@ -55,13 +55,21 @@ struct lrl_backend {
 #undef LRL_OP_ENTRY
 };
 
+/* Parts between lrl_ctx_begin_repeated and its end, or the host's waits in them. On a device that
+ * replays what repeats: those that were, and how often a graph was made or changed for it. */
+struct lrl_repeats {
+  int64_t parts, built, updated, replayed;
+};
+
 /* One device context: one per rank. Not shared between threads. */
 struct lrl_ctx {
   const struct lrl_backend *backend;
   struct lrl_arena scratch; /* an op's temporary memory; used is 0 between ops */
   struct lrl_arena packed;  /* re-laid weights, for the life of the context */
   int n_threads;
-  int passes;  /* see lrl_ctx_begin */
+  int passes;    /* see lrl_ctx_begin */
+  bool repeated; /* see lrl_ctx_begin_repeated */
+  struct lrl_repeats repeats;
   void *state; /* backend-private */
   struct {
     bool asked;          /* lrl_use_cudnn */
@@ -94,6 +102,13 @@ lrl_status lrl_ctx_sync(struct lrl_ctx *ctx);
  * Elsewhere every op is done when it returns. Pairs nest; the outermost end waits. */
 static inline void lrl_ctx_begin(struct lrl_ctx *ctx) { ctx->passes++; }
 lrl_status lrl_ctx_end(struct lrl_ctx *ctx);
+/* The same for ops that come again and again with the same sizes and addresses, as decoding steps
+ * do: a device may keep them as one thing to launch. Does not nest; the bits are the same. */
+static inline void lrl_ctx_begin_repeated(struct lrl_ctx *ctx) {
+  lrl_ctx_begin(ctx);
+  ctx->repeated = true;
+}
+lrl_status lrl_ctx_end_repeated(struct lrl_ctx *ctx);
 /* From now on this forward pass by cuDNN where it takes the operands: attention_fwd (bf16, no
  * shared prefixes, heads up to 128), patch_embed_fwd (addresses at multiples of 16 bytes).
  * Elsewhere the backend's own, and ctx->cudnn[use].refused says why. Bits depend on the sizes of

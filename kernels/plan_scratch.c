@@ -6,9 +6,10 @@ static void take(struct lrl_plan_need *need, int64_t n, int64_t size) {
   if (need->status == LRL_OK && lrl_arena_alloc(&need->ctx->scratch, (size_t)(n * size)) == NULL)
     need->status = LRL_ERR_MEMORY;
 }
-/* An operand; most lie in arenas, which a device reaches. */
+/* An operand; most lie in arenas, which a device reaches. In parts that repeat, what is read from
+ * the host has a place of its own (kernels/cuda/graph.cu), and nothing is written there. */
 static void stage(struct lrl_plan_need *need, const void *p, int64_t n, int64_t size) {
-  if (p != NULL && n > 0 && !lrl_plan_reachable(p))
+  if (p != NULL && n > 0 && !need->ctx->repeated && !lrl_plan_reachable(p))
     take(need, n, size);
 }
 #define WORK(type, n) take(need, n, (int64_t)sizeof(type))
@@ -111,7 +112,7 @@ SCRATCH(attention_decode) {
   bool split = false;
   for (int64_t t = 0; t < a->n_tokens; t++)
     split = split || a->page_start[t + 1] - a->page_start[t] > SPLIT;
-  const int64_t parts = a->page_start[a->n_tokens] / SPLIT + a->n_tokens;
+  const int64_t parts = lrl_kv_room(a->page_start[a->n_tokens] / SPLIT + a->n_tokens);
   if (!split)
     return;
   WORK(float, parts * a->n_heads * a->head_dim);

@@ -245,9 +245,11 @@ lrl_status gen_decode(struct gen *g, const int64_t *slots, int64_t n) {
   in.ids = ids;
   lrl_ctx_begin(g->ctx);
   lrl_tape_ok(&tape, lrl_kv_pass(&tape, &g->cache, seq, n, n_new, &in));
+  lrl_ctx_begin_repeated(g->ctx);
   const struct lrl_tensor *logits = pass(g, &tape, &in, NULL, 0);
   if (tape.status == LRL_OK)
     lrl_tape_ok(&tape, draw(g, &tape, logits->data, slots, n, &d));
+  lrl_tape_ok(&tape, lrl_ctx_end_repeated(g->ctx));
   lrl_tape_ok(&tape, lrl_ctx_end(g->ctx));
   LRL_TRY(tape.status);
   return take_all(g, slots, n, &d);

@@ -142,7 +142,8 @@ lrl_status lrl_kv_pass(struct lrl_tape *tape, struct lrl_kv_cache *cache,
   struct lrl_kv_step *step = lrl_tape_host(tape, sizeof *step);
   int32_t *start = lrl_tape_host(tape, (size_t)n_seqs * 3 * sizeof *start);
   int32_t *slot = lrl_tape_host(tape, (size_t)tokens * sizeof *slot);
-  listed = prefill ? 0 : lrl_kv_room(listed); /* what is allocated next stays where it was */
+  /* So much that what is allocated next mostly stays where it was. */
+  listed = prefill ? 0 : 512 * lrl_kv_room((listed + 511) / 512);
   int32_t *page_start = lrl_tape_host(tape, (size_t)(tokens + 1) * sizeof *page_start);
   int32_t *page = lrl_tape_host(tape, (size_t)listed * 2 * sizeof *page), *used = page + listed;
   if (tape->status != LRL_OK)

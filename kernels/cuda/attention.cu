@@ -242,7 +242,8 @@ lrl_status cuda_attention_fwd(struct lrl_ctx *ctx, const struct lrl_attention_fw
       if (flash_takes(g, o))
         return flash_forward(op, g, a->layout, o, lse);
     s = by_head_dim(a->head_dim, [&](auto m) {
-      LRL_LAUNCH(op, (forward<T, m.value>), grid_of(n, a->n_heads), WARPS * 32, 0, g, o, lse);
+      LRL_LAUNCH(op, (forward<T, decltype(m)::value>), grid_of(n, a->n_heads), WARPS * 32, 0, g, o,
+                 lse);
     });
   });
   const lrl_status done = op.done();
@@ -268,13 +269,14 @@ lrl_status cuda_attention_bwd(struct lrl_ctx *ctx, const struct lrl_attention_bw
     T *dv = op.inout_as<T>(a->dv, rows(n, wk, a->ld_v));
     s = by_head_dim(a->head_dim, [&](auto m) {
       const dim3 heads = grid_of(n, a->n_heads), kv_heads = grid_of(n, a->n_kv_heads);
-      LRL_LAUNCH(op, (output_dots<T, m.value>), heads, WARPS * 32, 0, g, o, d_o, delta);
+      LRL_LAUNCH(op, (output_dots<T, decltype(m)::value>), heads, WARPS * 32, 0, g, o, d_o, delta);
       if constexpr (sizeof(T) == 2)
         if (flash_takes(g, d_o) && aligned16(dq, dk, dv))
           return flash_backward(op, g, a->layout, d_o, lse, delta, dq, dk, dv);
-      LRL_LAUNCH(op, (backward_q<T, m.value>), heads, WARPS * 32, 0, g, d_o, lse, delta, dq);
-      LRL_LAUNCH(op, (backward_kv<T, m.value>), kv_heads, WARPS * 32, 0, g, d_o, lse, delta, dk,
-                 dv);
+      LRL_LAUNCH(op, (backward_q<T, decltype(m)::value>), heads, WARPS * 32, 0, g, d_o, lse, delta,
+                 dq);
+      LRL_LAUNCH(op, (backward_kv<T, decltype(m)::value>), kv_heads, WARPS * 32, 0, g, d_o, lse,
+                 delta, dk, dv);
     });
   });
   const lrl_status done = op.done();

@@ -336,7 +336,8 @@ lrl_status cuda_attention_decode(struct lrl_ctx *ctx, const struct lrl_attention
   cuda_op op(ctx);
   const int64_t pages = a->n_pages * a->n_kv_heads * lrl_kv_head_size(a->head_dim);
   const int64_t listed = a->page_start[a->n_tokens];
-  const int64_t splits = first_split(a->page_start, a->n_tokens); /* of a token that came next */
+  /* Those before a token that came next, and some that find nothing to do: see lrl_kv_room. */
+  const int64_t splits = lrl_kv_room(first_split(a->page_start, a->n_tokens));
   bool split = false;
   for (int64_t t = 0; t < a->n_tokens; t++)
     split = split || splits_of(a->page_start[t + 1] - a->page_start[t]) > 1;

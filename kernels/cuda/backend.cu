@@ -94,7 +94,7 @@ static bool reachable(const void *p) {
 }
 
 /* Without a group nothing but an error can keep the stream from ending. */
-lrl_status cuda_wait(cuda_state *s, cudaStream_t stream) {
+static lrl_status wait_for(cuda_state *s, cudaStream_t stream) {
   if (s->group == NULL)
     return cuda_status(cudaStreamSynchronize(stream), "waiting for the device");
   for (bool first = true;; first = false) {
@@ -103,6 +103,14 @@ lrl_status cuda_wait(cuda_state *s, cudaStream_t stream) {
       return cuda_status(e, "waiting for the device");
     LRL_TRY(cuda_group_pause(s, first));
   }
+}
+lrl_status cuda_wait(cuda_state *s, cudaStream_t stream) {
+  if (stream != s->stream)
+    return wait_for(s, stream);
+  LRL_TRY(cuda_flush(s));
+  LRL_TRY(wait_for(s, stream));
+  cuda_slots_reuse(s);
+  return LRL_OK;
 }
 static lrl_status cuda_wait_event(cuda_state *s, cudaEvent_t event) {
   if (s->group == NULL)
@@ -167,6 +175,12 @@ static lrl_status copy_to_device(cuda_state *s, void *to, const void *from, size
                      "copying to the device");
 }
 void *cuda_op::copy_in(const void *p, size_t bytes) {
+  if (ctx->repeated) {
+    void *slot = cuda_slot(state, p, bytes);
+    if (slot != NULL)
+      return slot;
+    status_ = status_ == LRL_OK ? cuda_flush(state) : status_;
+  }
   char *s = scratch<char>((int64_t)bytes);
   if (s != NULL && bytes > 0 && status_ == LRL_OK)
     status_ = copy_to_device(state, s, p, bytes);
@@ -250,6 +264,7 @@ static lrl_status create(struct lrl_ctx *ctx) {
   LRL_CUDA(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
   s->max_shared = (size_t)shared;
   LRL_TRY(staging_create(s));
+  LRL_TRY(cuda_recorder_create(ctx));
   return cuda_blas_create(s);
 }
 static void destroy(struct lrl_ctx *ctx) {
@@ -261,6 +276,7 @@ static void destroy(struct lrl_ctx *ctx) {
     cudaStreamSynchronize(s->stream);
     cuda_cudnn_destroy(s);
     staging_destroy(s);
+    cuda_recorder_destroy(s);
     cuda_blas_destroy(s);
     cudaStreamDestroy(s->stream);
   }
@@ -272,12 +288,28 @@ static lrl_status sync(struct lrl_ctx *ctx) {
   cuda_state *s = static_cast<cuda_state *>(ctx->state);
   return cuda_wait(s, s->stream);
 }
+struct clearing {
+  void *p;
+  size_t bytes;
+  lrl_status operator()(cudaStream_t stream) const {
+    return cuda_status(cudaMemsetAsync(p, 0, bytes, stream), "clearing memory");
+  }
+};
+struct copying {
+  void *to;
+  const void *from;
+  size_t bytes;
+  lrl_status operator()(cudaStream_t stream) const {
+    return cuda_status(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream),
+                       "copying on the device");
+  }
+};
 /* What goes wrong in these two shows at the next op or wait, too. */
 static void zero(struct lrl_ctx *ctx, void *p, size_t bytes) {
   cuda_state *s = static_cast<cuda_state *>(ctx->state);
   if (!reachable(p))
     memset(p, 0, bytes);
-  else if (cudaMemsetAsync(p, 0, bytes, s->stream) == cudaSuccess && ctx->passes == 0)
+  else if (cuda_submit(ctx, clearing{p, bytes}) == LRL_OK && ctx->passes == 0)
     (void)cuda_wait(s, s->stream);
 }
 static void move(struct lrl_ctx *ctx, void *to, const void *from, size_t bytes) {
@@ -288,9 +320,10 @@ static void move(struct lrl_ctx *ctx, void *to, const void *from, size_t bytes) 
     memmove(to, from, bytes);
     return;
   }
-  if (reachable(from))
-    (void)cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, s->stream);
-  else
+  const void *slot = reachable(from) ? from : ctx->repeated ? cuda_slot(s, from, bytes) : NULL;
+  if (slot != NULL)
+    (void)cuda_submit(ctx, copying{to, slot, bytes});
+  else if (cuda_flush(s) == LRL_OK)
     (void)copy_to_device(s, to, from, bytes);
   if (ctx->passes == 0)
     (void)cuda_wait(s, s->stream);

@@ -169,6 +169,7 @@ lrl_status cudnn_forward(cuda_op &op, const attention_args<bf16> &g, const struc
   memory[ATTENTION_O_OFFSETS] = offsets + 3 * (b + 1);
   memory[ATTENTION_SCALE] = &scale;
   memory[ATTENTION_FILL] = &fill;
+  LRL_TRY(cuda_flush(op.state));
   LRL_TRY(check(d, plan->run(d->handle, ATTENTION_IDS - 1, ids + 1, memory + 1, workspace),
                 "attention"));
   LRL_LAUNCH(op, unpack_stats, dim3((unsigned)n_seqs, (unsigned)g.n_heads), 256, 0, g.n, g.n_heads,
@@ -222,6 +223,7 @@ lrl_status cudnn_patch_embed(cuda_op &op, const struct lrl_patch_embed_fwd_args 
     void *const memory[] = {f32 ? const_cast<float *>(from) : static_cast<void *>(rounded),
                             const_cast<void *>(weight), static_cast<char *>(out) + at * tokens};
     cudnn_graph *plan = plans[n < IMAGES_AT_ONCE && a->n > IMAGES_AT_ONCE];
+    LRL_TRY(cuda_flush(op.state));
     LRL_TRY(check(d, plan->run(d->handle, PATCH_IDS - 1, ids, memory, room), "patch_embed"));
   }
   return LRL_OK;

@@ -107,6 +107,23 @@ int64_t span(int64_t rows, int64_t width, int64_t ld) {
   return rows > 0 && width > 0 ? (rows - 1) * ld + width : 0;
 }
 
+struct matmul {
+  const blas *l;
+  const plan *p;
+  const void *a, *b, *bias;
+  void *c;
+  float beta;
+  lrl_status operator()(cudaStream_t stream) const {
+    const float one = 1.0f;
+    if (bias != NULL)
+      BLAS(cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias,
+                                          sizeof bias));
+    BLAS(cublasLtMatmul(l->handle, p->desc, &one, b, p->a, a, p->b, &beta, c, p->c, c, p->c,
+                        &p->algo, l->workspace, WORKSPACE, stream));
+    return LRL_OK;
+  }
+};
+
 template <class T, class Out>
 lrl_status product(struct lrl_ctx *ctx, const struct lrl_gemm_args *g) {
   cuda_op op(ctx);
@@ -132,12 +149,7 @@ lrl_status product(struct lrl_ctx *ctx, const struct lrl_gemm_args *g) {
       LRL_TRY(make_plan(l, g, epilogue, p));
   }
   if (p->usable) {
-    const float one = 1.0f, beta = g->beta;
-    if (epilogue)
-      BLAS(cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias,
-                                          sizeof bias));
-    BLAS(cublasLtMatmul(l->handle, p->desc, &one, b, p->a, a, p->b, &beta, c, p->c, c, p->c,
-                        &p->algo, l->workspace, WORKSPACE, op.stream));
+    LRL_TRY(cuda_submit(ctx, matmul{l, p, a, b, epilogue ? bias : NULL, c, g->beta}));
   } else {
     const dim3 grid((unsigned)ceil_div(g->n, 32), (unsigned)ceil_div(g->m, 32));
     LRL_LAUNCH(op, (plain_gemm<T, Out>), grid, 256, 0, g->m, g->n, g->k, a,

@@ -28,6 +28,7 @@ struct cuda_state {
   struct cuda_group *group; /* kernels/cuda/nccl.cu; NULL: no collectives */
   struct cuda_staging *staging;
   void *dnn; /* kernels/cuda/cudnn.cu; NULL: cuDNN was not asked for */
+  struct cuda_recorder *recorder;
 };
 /* Waits for what was queued on the stream, and looks after the group meanwhile. */
 lrl_status cuda_wait(cuda_state *s, cudaStream_t stream);
@@ -35,6 +36,62 @@ lrl_status cuda_wait(cuda_state *s, cudaStream_t stream);
 lrl_status cuda_group_pause(cuda_state *s, bool first);
 void cuda_group_destroy(cuda_state *s);
 const struct lrl_collectives *cuda_collectives(); /* NULL in a build without NCCL */
+
+/* ---- parts that repeat: kernels/cuda/graph.cu ---- */
+
+/* What to do on a stream, with all that is needed by value, so that it can be done again. */
+typedef lrl_status cuda_run(const void *call, cudaStream_t stream);
+void cuda_record(cuda_state *s, cuda_run *run, const void *call, size_t bytes);
+/* Where the device will find the host's p[0 .. bytes) until the part ends; NULL: no room. */
+void *cuda_slot(cuda_state *s, const void *p, size_t bytes);
+/* Sends what was recorded to the stream; before anything else goes there (cuDNN's and NCCL's work,
+ * which is not recorded). */
+lrl_status cuda_flush(cuda_state *s);
+/* The stream is empty. */
+void cuda_slots_reuse(cuda_state *s);
+lrl_status cuda_recorder_create(struct lrl_ctx *ctx);
+void cuda_recorder_destroy(cuda_state *s);
+
+/* Makes the call on the context's stream, or records it within a part that repeats. */
+template <class Call> lrl_status cuda_submit(struct lrl_ctx *ctx, Call call) {
+  cuda_state *s = static_cast<cuda_state *>(ctx->state);
+  if (!ctx->repeated)
+    return call(s->stream);
+  __builtin_clear_padding(&call); /* records are compared byte by byte */
+  const auto run = [](const void *c, cudaStream_t stream) {
+    return (*static_cast<const Call *>(c))(stream);
+  };
+  cuda_record(s, run, &call, sizeof call);
+  return LRL_OK;
+}
+/* Arguments of a kernel. std::tuple could not be copied as bytes. */
+template <class... A> struct cuda_pack {};
+template <class A, class... R> struct cuda_pack<A, R...> {
+  A first;
+  cuda_pack<R...> rest;
+};
+inline cuda_pack<> cuda_packed() { return {}; }
+template <class A, class... R> cuda_pack<A, R...> cuda_packed(const A &first, const R &...rest) {
+  return {first, cuda_packed(rest...)};
+}
+template <class F, class... X> void cuda_apply(const cuda_pack<> &, const F &f, const X &...x) {
+  f(x...);
+}
+template <class A, class... R, class F, class... X>
+void cuda_apply(const cuda_pack<A, R...> &p, const F &f, const X &...x) {
+  cuda_apply(p.rest, f, x..., p.first);
+}
+template <class Kernel, class Args> struct cuda_launch {
+  Kernel kernel; /* launches it */
+  dim3 grid, block;
+  size_t shared;
+  Args args;
+  lrl_status operator()(cudaStream_t stream) const {
+    const auto go = [&](const auto &...x) { kernel(grid, block, shared, stream, x...); };
+    cuda_apply(args, go);
+    return LRL_OK;
+  }
+};
 
 /* One call of an op. */
 class cuda_op {
@@ -80,6 +137,13 @@ public:
     return static_cast<T *>(copy_in(from, (size_t)n * sizeof(T)));
   }
   bool failed() const { return status_ != LRL_OK; }
+  template <class Kernel, class... A>
+  void launch(const Kernel &kernel, dim3 grid, dim3 block, size_t shared, const A &...a) {
+    typedef decltype(cuda_packed(a...)) args;
+    if (!failed())
+      status_ = cuda_submit(
+          ctx, cuda_launch<Kernel, args>{kernel, grid, block, shared, cuda_packed(a...)});
+  }
   /* Outside of passes, and where results go to the host, waits for the kernels and copies them. The
    * op's result. */
   lrl_status done();
@@ -91,10 +155,9 @@ template <class... P> inline bool aligned16(const P *...p) {
 }
 /* A launch. The arguments of a failed op are not there. */
 #define LRL_LAUNCH(op, kernel, grid, block, shared, ...)                                           \
-  do {                                                                                             \
-    if (!(op).failed())                                                                            \
-      kernel<<<(grid), (block), (shared), (op).stream>>>(__VA_ARGS__);                             \
-  } while (0)
+  (op).launch([](dim3 grid_, dim3 block_, size_t shared_, cudaStream_t stream_,                    \
+                 const auto &...args_) { kernel<<<grid_, block_, shared_, stream_>>>(args_...); }, \
+              (grid), (block), (shared), __VA_ARGS__)
 /* More dynamic shared memory for a kernel than the 48 KB it has without being asked. */
 template <class K> inline bool allow_shared(K kernel, size_t bytes) {
   return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes) ==

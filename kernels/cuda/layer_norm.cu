@@ -167,8 +167,9 @@ lrl_status cuda_layer_norm_fwd(struct lrl_ctx *ctx, const struct lrl_layer_norm_
     const T *bias = op.in_as<T>(a->bias, width);
     T *y = op.out_as<T>(a->y, n);
     by_row_shape<T>(width, aligned16(x, weight, bias, y), [&](auto nt, auto v, auto k) {
-      LRL_LAUNCH(op, (layer_fwd<T, nt.value, v.value, k.value>), grid_for(op, rows, 4), nt.value, 0,
-                 rows, width, a->eps, x, weight, bias, y, mean, rstd);
+      LRL_LAUNCH(op, (layer_fwd<T, decltype(nt)::value, decltype(v)::value, decltype(k)::value>),
+                 grid_for(op, rows, 4), nt.value, 0, rows, width, a->eps, x, weight, bias, y, mean,
+                 rstd);
     });
   });
   return op.done();
@@ -189,8 +190,9 @@ lrl_status cuda_layer_norm_bwd(struct lrl_ctx *ctx, const struct lrl_layer_norm_
     const T *dy = op.in_as<T>(a->dy, n), *d_add = op.in_as<T>(a->d_add, n);
     T *dx = op.out_as<T>(a->dx, n);
     by_row_shape<T>(width, aligned16(x, weight, dy, d_add, dx), [&](auto nt, auto v, auto k) {
-      LRL_LAUNCH(op, (layer_bwd<T, nt.value, v.value, k.value>), grid, nt.value, 0, rows, width, x,
-                 weight, dy, d_add, mean, rstd, dx, dw_part, db_part);
+      LRL_LAUNCH(op, (layer_bwd<T, decltype(nt)::value, decltype(v)::value, decltype(k)::value>),
+                 grid, nt.value, 0, rows, width, x, weight, dy, d_add, mean, rstd, dx, dw_part,
+                 db_part);
     });
   });
   if (d_weight != NULL)

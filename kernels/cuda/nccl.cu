@@ -160,6 +160,7 @@ static lrl_status check(struct lrl_ctx *ctx) {
 static lrl_status begin(struct lrl_ctx *ctx) {
   cuda_group *g = group_of(ctx);
   LRL_TRY(look(g));
+  LRL_TRY(cuda_flush(static_cast<cuda_state *>(ctx->state)));
   LRL_CUDA(cudaEventRecord(g->ready, ops_of(ctx)));
   LRL_CUDA(cudaStreamWaitEvent(g->stream, g->ready, 0));
   return LRL_OK;

@@ -153,8 +153,9 @@ lrl_status cuda_rms_norm_fwd(struct lrl_ctx *ctx, const struct lrl_rms_norm_fwd_
     const T *weight = op.in_as<T>(a->weight, width);
     T *sum = a->residual == NULL ? NULL : op.out_as<T>(a->sum_out, n), *y = op.out_as<T>(a->y, n);
     by_row_shape<T>(width, aligned16(x, residual, weight, sum, y), [&](auto nt, auto v, auto k) {
-      LRL_LAUNCH(op, (rms_fwd<T, nt.value, v.value, k.value>), grid_for(op, rows, 4), nt.value, 0,
-                 rows, width, a->eps, x, residual, weight, sum, y, rstd);
+      LRL_LAUNCH(op, (rms_fwd<T, decltype(nt)::value, decltype(v)::value, decltype(k)::value>),
+                 grid_for(op, rows, 4), nt.value, 0, rows, width, a->eps, x, residual, weight, sum,
+                 y, rstd);
     });
   });
   return op.done();
@@ -175,8 +176,8 @@ lrl_status cuda_rms_norm_bwd(struct lrl_ctx *ctx, const struct lrl_rms_norm_bwd_
     const T *dy = op.in_as<T>(a->dy, n), *d_sum = op.in_as<T>(a->d_sum, n);
     T *dx = op.out_as<T>(a->dx, n);
     by_row_shape<T>(width, aligned16(s, weight, dy, d_sum, dx), [&](auto nt, auto v, auto k) {
-      LRL_LAUNCH(op, (rms_bwd<T, nt.value, v.value, k.value>), grid, nt.value, 0, rows, width, s,
-                 weight, dy, d_sum, rstd, dx, part);
+      LRL_LAUNCH(op, (rms_bwd<T, decltype(nt)::value, decltype(v)::value, decltype(k)::value>),
+                 grid, nt.value, 0, rows, width, s, weight, dy, d_sum, rstd, dx, part);
     });
   });
   if (d_weight != NULL)
