@@ -35,6 +35,7 @@ steps() {
   */gemm.cu) echo "gemm test_ops sim test_gemm" ;;
   */elementwise.cu) echo "elementwise test_ops sim test_colsum" ;;
   */stopwatch.cu) echo "stopwatch test_bench" ;;
+  */graph.cu) printf '%s\n' "graph test_device_generate sim test_parts" "graph test_device_generate sim" ;;
   */backend.cu) printf '%s\n' "backend test_device_passes sim" "backend test_device_ranks sim test_sums" "backend test_ops sim test_rms*" "backend test_device_runs sim" ;;
   */nccl.cu) printf '%s\n' "nccl test_device_ranks sim test_sums" "nccl test_device_ranks sim" ;;
   kernels/cuda/*) echo "$(basename "${1%.*}") test_ops sim" ;;

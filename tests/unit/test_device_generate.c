@@ -218,7 +218,7 @@ static void add_shifted(struct lrl_ctx *ctx, const float *x, float *y, int64_t n
 static void test_parts(void **state) {
   (void)state;
   enum { KINDS = 10, LARGE = 1500000 };
-  static float host[N];
+  static float host[N], ones[LARGE];
   struct lrl_ctx ctx;
   struct lrl_arena arena;
   assert_int_equal(lrl_ctx_init(&ctx, device, 1), LRL_OK);
@@ -227,6 +227,8 @@ static void test_parts(void **state) {
   float *large = lrl_arena_alloc(&arena, LARGE * sizeof *large);
   for (int i = 0; i < N; i++)
     host[i] = (float)i;
+  for (int i = 0; i < LARGE; i++)
+    ones[i] = 1;
   if (simulated)
     sim_order(&sim, 1);
   for (int turn = 0; turn < 3 * KINDS; turn++) {
@@ -241,7 +243,9 @@ static void test_parts(void **state) {
                      LRL_OK);
     if (turn == KINDS) {
       lrl_zero(&ctx, large, LARGE * sizeof *large);
+      lrl_move(&ctx, large, ones, LARGE * sizeof *large);
       add_shifted(&ctx, x, large, LARGE, 3);
+      add_shifted(&ctx, x, large, LARGE, 5); /* its list takes the place of the other's */
       assert_int_equal(
           lrl_sumsq(&ctx, &(struct lrl_sumsq_args){.n = LARGE, .x = large, .out = &more}), LRL_OK);
     }
@@ -253,7 +257,7 @@ static void test_parts(void **state) {
     assert_true(squares == want);
     want = 0;
     for (int64_t i = 0; i < LARGE && turn == KINDS; i++)
-      want += (double)((i + 3) % N) * (double)((i + 3) % N);
+      want += pow((double)(1 + (i + 3) % N + (i + 5) % N), 2);
     assert_true(fabs(more - want) <= 1e-9 * want);
   }
   expect_no_report();
@@ -276,6 +280,8 @@ int main(int argc, char **argv) {
   }
   simulated = sim_device_open(&sim);
   lrl_ctx_free(&ctx);
+  if (argc > 2)
+    cmocka_set_test_filter(argv[2]);
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_fixed_batch), cmocka_unit_test(test_changing_batch),
       cmocka_unit_test(test_dynamic_tables), cmocka_unit_test(test_parts)};

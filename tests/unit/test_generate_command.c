@@ -329,6 +329,40 @@ static void test_gold(void **state) {
   free(text);
 }
 
+static double number_of(const json_t *answer, const char *key) {
+  return json_real_value(json_object_get(answer, key));
+}
+/* The same answers and nearly the same numbers from the kernels of the cuda backend. */
+static void test_device(void **state) {
+  (void)state;
+  const char *bin = getenv("LAUREL_BIN"), *slash = strrchr(bin, '/');
+  const char *options = "--max_new_tokens 12 --temperature 0.9 --reward rm.h5 --samples 2";
+  char library[1024];
+  snprintf(library, sizeof library, "%.*s/liblaurel_sim.so", slash != NULL ? (int)(slash - bin) : 0,
+           bin);
+  if (access(library, R_OK) != 0)
+    skip();
+  char *cpu = laurel(0, "generate policy.h5 prompts.jsonl %s", options);
+  char *sim = laurel(0, "generate policy.h5 prompts.jsonl %s --device sim", options);
+  for (int i = 0; i < 6; i += i == 1 ? 4 : 1) { /* the good rows */
+    json_t *a = line(cpu, i), *b = line(sim, i);
+    const json_t *x = json_object_get(a, "responses"), *y = json_object_get(b, "responses");
+    assert_int_equal(json_array_size(x), 2);
+    assert_int_equal(json_array_size(y), 2);
+    for (size_t k = 0; k < 2; k++) {
+      const json_t *want = json_array_get(x, k), *got = json_array_get(y, k);
+      assert_true(json_equal(json_object_get(want, "text"), json_object_get(got, "text")));
+      assert_true(json_equal(json_object_get(want, "tokens"), json_object_get(got, "tokens")));
+      assert_true(fabs(number_of(want, "logprob") - number_of(got, "logprob")) < 1e-3);
+      assert_true(fabs(number_of(want, "score") - number_of(got, "score")) < 1e-4);
+    }
+    json_decref(a);
+    json_decref(b);
+  }
+  free(cpu);
+  free(sim);
+}
+
 static void test_wrong_use(void **state) {
   (void)state;
   free(laurel(1, "generate policy.h5"));
@@ -343,9 +377,9 @@ static void test_wrong_use(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_best_of),
-                                     cmocka_unit_test(test_stream_is_the_text),
-                                     cmocka_unit_test(test_stories), cmocka_unit_test(test_gold),
-                                     cmocka_unit_test(test_wrong_use)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_best_of), cmocka_unit_test(test_stream_is_the_text),
+      cmocka_unit_test(test_stories), cmocka_unit_test(test_gold),
+      cmocka_unit_test(test_device),  cmocka_unit_test(test_wrong_use)};
   return cmocka_run_group_tests(tests, make_files, remove_files);
 }
