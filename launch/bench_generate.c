@@ -116,6 +116,7 @@ static lrl_status measure(struct generate_bench *b, int64_t batch) {
     best_prefill = prefill < best_prefill ? prefill : best_prefill;
   }
   if (s == LRL_OK) {
+    const struct lrl_repeats *r = &b->ctx.repeats;
     double weights = 0;
     for (int u = 0; u < b->params.n_units; u++)
       if (u != b->decoder.embed_unit)
@@ -126,6 +127,10 @@ static lrl_status measure(struct generate_bench *b, int64_t batch) {
     printf("%5lld %12.0f %12.0f %12.0f %10.3f %10.3f %9.1f %9.1f%%\n", (long long)batch,
            (double)(batch * c->prompt) / best_prefill, (double)batch / best, (double)batch / median,
            best * 1e3, floor * 1e3, weights / best / 1e9, 100 * floor / best);
+    if (r->parts > 0)
+      printf("      of %lld steps so far %lld were replays; graphs: %lld made, %lld changed\n",
+             (long long)r->parts, (long long)r->replayed, (long long)r->built,
+             (long long)r->updated);
   }
   free(seconds);
   return s;
