@@ -12,13 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static cudaError_t last_error;
-static std::map<const void *, int> shared_limits;
 static double now_ms; /* events are a millisecond apart */
-enum { DEFAULT_SHARED = 48 * 1024, OPT_IN_SHARED = 227 * 1024 };
 
-cudaError_t simt::fail(cudaError_t e) { return last_error = e; }
 using simt::fail;
+using simt::last_error;
 static bool is_pinned(const void *p) {
   const simt::allocation *a = simt::find_allocation(p);
   return a != NULL && a->live && a->kind == simt::PINNED &&
@@ -31,153 +28,7 @@ static uint64_t checksum(const void *p, size_t n) {
   return h;
 }
 
-namespace simt {
-job *new_job(const char *name, const void *function, const config &c, size_t param_bytes,
-             void (*call)(const void *)) {
-  job *j = static_cast<job *>(malloc(sizeof(job) + param_bytes));
-  j->name = name;
-  j->function = function;
-  j->grid = c.grid;
-  j->block = c.block;
-  j->shared_bytes = c.shared_bytes;
-  j->param_bytes = param_bytes;
-  j->call = call;
-  return j;
-}
-void submit(job *j, cudaStream_t stream) {
-  const dim3 g = j->grid, b = j->block;
-  const uint64_t n = (uint64_t)b.x * b.y * b.z;
-  const auto limit = shared_limits.find(j->function);
-  const size_t shared = limit != shared_limits.end() ? (size_t)limit->second
-                        : j->function != NULL        ? (size_t)DEFAULT_SHARED
-                                                     : (size_t)OPT_IN_SHARED;
-  if (stream_of(stream)->device != current_device && stream_of(stream)->id != 0) {
-    fail(cudaErrorInvalidResourceHandle);
-    free(j);
-    return;
-  }
-  if (n == 0 || n > 1024 || b.z > 64 || g.x == 0 || g.y == 0 || g.z == 0 || g.x > 0x7fffffffu ||
-      g.y > 65535 || g.z > 65535 || j->shared_bytes > shared) {
-    fail(j->shared_bytes > shared ? cudaErrorInvalidValue : cudaErrorInvalidConfiguration);
-    free(j);
-    return;
-  }
-  const std::shared_ptr<job> kept(j, free); /* a launch in a graph runs many times */
-  node k;
-  k.type = node::KERNEL;
-  k.make = [kept] {
-    operation o;
-    o.name = kept->name;
-    o.run = [kept] {
-      run(kept.get());
-      return true;
-    };
-    return o;
-  };
-  put(stream, std::move(k));
-}
-} // namespace simt
-
 extern "C" {
-/* Devices differ in number and name only: memory and multiprocessors are the same simulated ones.
- */
-cudaError_t cudaGetDeviceCount(int *n) {
-  const char *text = getenv("SIMT_DEVICES");
-  *n = text != NULL ? atoi(text) : 8;
-  return *n > 0 ? cudaSuccess : fail(cudaErrorNoDevice);
-}
-cudaError_t cudaGetDevice(int *d) {
-  *d = simt::current_device;
-  return cudaSuccess;
-}
-cudaError_t cudaSetDevice(int d) {
-  int n = 0;
-  if (cudaGetDeviceCount(&n) != cudaSuccess || d < 0 || d >= n)
-    return fail(cudaErrorInvalidDevice);
-  simt::current_device = d;
-  return cudaSuccess;
-}
-cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int d) {
-  memset(p, 0, sizeof *p);
-  strcpy(p->name, "simulated GPU");
-  snprintf(p->uuid.bytes, sizeof p->uuid.bytes, "simulated %d", d);
-  p->totalGlobalMem = (size_t)8 << 30;
-  p->sharedMemPerBlock = DEFAULT_SHARED;
-  p->sharedMemPerMultiprocessor = 228 * 1024;
-  p->sharedMemPerBlockOptin = OPT_IN_SHARED;
-  p->regsPerBlock = 65536;
-  p->warpSize = 32;
-  p->maxThreadsPerBlock = p->maxThreadsDim[0] = p->maxThreadsDim[1] = 1024;
-  p->maxThreadsDim[2] = 64;
-  p->maxGridSize[0] = 0x7fffffff;
-  p->maxGridSize[1] = p->maxGridSize[2] = 65535;
-  p->major = 9;
-  p->multiProcessorCount = 4; /* few, so that persistent kernels walk several rows a block */
-  p->maxThreadsPerMultiProcessor = 2048;
-  return cudaSuccess;
-}
-cudaError_t cudaDeviceGetAttribute(int *v, enum cudaDeviceAttr a, int) {
-  static const std::map<int, int> values = {
-      {cudaDevAttrMaxThreadsPerBlock, 1024},
-      {cudaDevAttrMaxSharedMemoryPerBlock, DEFAULT_SHARED},
-      {cudaDevAttrWarpSize, 32},
-      {cudaDevAttrMultiProcessorCount, 4},
-      {cudaDevAttrL2CacheSize, 1 << 16},
-      {cudaDevAttrComputeCapabilityMajor, 9},
-      {cudaDevAttrComputeCapabilityMinor, 0},
-      {cudaDevAttrMaxSharedMemoryPerMultiprocessor, 228 * 1024},
-      {cudaDevAttrManagedMemory, 1},
-      {cudaDevAttrConcurrentManagedAccess, 1},
-      {cudaDevAttrMaxSharedMemoryPerBlockOptin, OPT_IN_SHARED}};
-  const auto i = values.find(a);
-  if (i == values.end())
-    return fail(cudaErrorInvalidValue);
-  *v = i->second;
-  return cudaSuccess;
-}
-cudaError_t cudaDeviceSynchronize(void) {
-  if (simt::may_wait_for_all() != cudaSuccess)
-    return last_error;
-  simt::finish_all();
-  return cudaSuccess;
-}
-cudaError_t cudaDeviceReset(void) { return cudaDeviceSynchronize(); }
-cudaError_t cudaDriverGetVersion(int *v) {
-  *v = CUDART_VERSION;
-  return cudaSuccess;
-}
-cudaError_t cudaRuntimeGetVersion(int *v) {
-  *v = CUDART_VERSION;
-  return cudaSuccess;
-}
-cudaError_t cudaGetLastError(void) {
-  const cudaError_t e = last_error;
-  last_error = cudaSuccess;
-  return e;
-}
-cudaError_t cudaPeekAtLastError(void) { return last_error; }
-const char *cudaGetErrorString(cudaError_t e) {
-  switch (e) {
-  case cudaSuccess:
-    return "no error";
-  case cudaErrorInvalidValue:
-    return "invalid argument";
-  case cudaErrorMemoryAllocation:
-    return "out of memory";
-  case cudaErrorInvalidConfiguration:
-    return "invalid configuration argument";
-  case cudaErrorNotReady:
-    return "device not ready";
-  case cudaErrorStreamCaptureUnsupported:
-    return "operation not permitted when stream is capturing";
-  case cudaErrorStreamCaptureInvalidated:
-    return "operation failed due to a previous error during capture";
-  default:
-    return "an error of the simulated device";
-  }
-}
-const char *cudaGetErrorName(cudaError_t e) { return cudaGetErrorString(e); }
-
 static cudaError_t allocate(void **p, size_t n, simt::memory_kind kind) {
   if (simt::may_allocate() != cudaSuccess)
     return last_error;
@@ -274,16 +125,6 @@ cudaError_t cudaMemcpy(void *to, const void *from, size_t n, enum cudaMemcpyKind
   cudaMemcpyAsync(to, from, n, kind, 0);
   return cudaStreamSynchronize(0);
 }
-cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch,
-                              size_t width, size_t height, enum cudaMemcpyKind kind,
-                              cudaStream_t stream) {
-  if (width > to_pitch || width > from_pitch)
-    return fail(cudaErrorInvalidValue);
-  for (size_t y = 0; y < height; y++)
-    cudaMemcpyAsync(static_cast<char *>(to) + y * to_pitch,
-                    static_cast<const char *>(from) + y * from_pitch, width, kind, stream);
-  return cudaSuccess;
-}
 cudaError_t cudaMemsetAsync(void *p, int v, size_t n, cudaStream_t stream) {
   simt::node set;
   set.type = simt::node::SET;
@@ -311,8 +152,11 @@ cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest) {
   *greatest = -5;
   return cudaSuccess;
 }
-cudaError_t cudaStreamCreateWithPriority(cudaStream_t *s, unsigned flags, int) {
-  return cudaStreamCreateWithFlags(s, flags);
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t *s, unsigned flags, int priority) {
+  const cudaError_t e = cudaStreamCreateWithFlags(s, flags);
+  if (e == cudaSuccess)
+    (*s)->priority = priority > 0 ? 0 : priority < -5 ? -5 : priority;
+  return e;
 }
 cudaError_t cudaStreamCreate(cudaStream_t *s) { return cudaStreamCreateWithFlags(s, 0); }
 cudaError_t cudaStreamDestroy(cudaStream_t s) {
@@ -323,7 +167,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s) {
   if (simt::may_wait_for(s) != cudaSuccess)
     return last_error;
   simt::finish_stream(simt::stream_of(s));
-  return cudaSuccess;
+  return simt::device_error;
 }
 cudaError_t cudaStreamQuery(cudaStream_t s) {
   if (simt::may_wait_for(s) != cudaSuccess)
@@ -388,7 +232,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t e) {
   if (simt::may_look_at(e) != cudaSuccess)
     return last_error;
   simt::finish_event(e);
-  return cudaSuccess;
+  return simt::device_error;
 }
 cudaError_t cudaEventQuery(cudaEvent_t e) {
   if (simt::may_look_at(e) != cudaSuccess)
@@ -408,13 +252,4 @@ cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t a, cudaEvent_t b) {
   *ms = (float)(b->ms - a->ms);
   return cudaSuccess;
 }
-cudaError_t cudaFuncSetAttribute(const void *f, enum cudaFuncAttribute a, int v) {
-  if (a != cudaFuncAttributeMaxDynamicSharedMemorySize)
-    return cudaSuccess;
-  if (v < 0 || v > OPT_IN_SHARED)
-    return fail(cudaErrorInvalidValue);
-  shared_limits[f] = v;
-  return cudaSuccess;
-}
-cudaError_t cudaFuncSetCacheConfig(const void *, enum cudaFuncCache) { return cudaSuccess; }
 }

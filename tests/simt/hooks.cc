@@ -6,6 +6,7 @@
 
 #define PC __builtin_return_address(0)
 #define HOOK __attribute__((visibility("hidden"))) void
+#define HOOK_VALUE(T) __attribute__((visibility("hidden"))) T
 extern "C" {
 #define ACCESS(n)                                                                                  \
   HOOK __tsan_read##n(void *p) { simt::access(p, n, simt::READ, PC); }                             \
@@ -29,6 +30,43 @@ HOOK __tsan_func_entry(void *) {}
 HOOK __tsan_func_exit(void) {}
 HOOK __tsan_vptr_update(void *, void *) {}
 HOOK __tsan_vptr_read(void *) {}
+
+/* std::atomic and the guards of static variables: of the host, in one thread. */
+#define ATOMIC_FETCH(bits, T, name, expr)                                                          \
+  HOOK_VALUE(T) __tsan_atomic##bits##_##name(volatile T *p, T v, int) {                            \
+    const T old = *p;                                                                              \
+    *p = (T)(expr);                                                                                \
+    return old;                                                                                    \
+  }
+#define ATOMICS(bits, T)                                                                           \
+  HOOK_VALUE(T) __tsan_atomic##bits##_load(const volatile T *p, int) { return *p; }                \
+  HOOK __tsan_atomic##bits##_store(volatile T *p, T v, int) { *p = v; }                            \
+  ATOMIC_FETCH(bits, T, exchange, v)                                                               \
+  ATOMIC_FETCH(bits, T, fetch_add, old + v)                                                        \
+  ATOMIC_FETCH(bits, T, fetch_sub, old - v)                                                        \
+  ATOMIC_FETCH(bits, T, fetch_and, old &v)                                                         \
+  ATOMIC_FETCH(bits, T, fetch_or, old | v)                                                         \
+  ATOMIC_FETCH(bits, T, fetch_xor, old ^ v)                                                        \
+  ATOMIC_FETCH(bits, T, fetch_nand, ~(old & v))                                                    \
+  HOOK_VALUE(int)                                                                                  \
+  __tsan_atomic##bits##_compare_exchange_strong(volatile T *p, T *c, T v, int, int) {              \
+    const T old = *p;                                                                              \
+    if (old == *c)                                                                                 \
+      *p = v;                                                                                      \
+    const bool same = old == *c;                                                                   \
+    *c = old;                                                                                      \
+    return same;                                                                                   \
+  }                                                                                                \
+  HOOK_VALUE(int)                                                                                  \
+  __tsan_atomic##bits##_compare_exchange_weak(volatile T *p, T *c, T v, int, int) {                \
+    return __tsan_atomic##bits##_compare_exchange_strong(p, c, v, 0, 0);                           \
+  }
+ATOMICS(8, uint8_t)
+ATOMICS(16, uint16_t)
+ATOMICS(32, uint32_t)
+ATOMICS(64, uint64_t)
+HOOK __tsan_atomic_thread_fence(int) {}
+HOOK __tsan_atomic_signal_fence(int) {}
 
 struct source_location {
   const char *file;

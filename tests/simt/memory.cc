@@ -1,8 +1,10 @@
 /* Device memory of the simulator: plain host memory with exact bounds, and its shadow. */
+#include "sanitizer.h"
 #include "simt.h"
 
 #include <iterator>
 #include <map>
+#include <set>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,12 +19,25 @@ static const size_t QUARANTINE = (size_t)64 << 20;
 static std::map<uintptr_t, allocation> allocations;
 static std::vector<uintptr_t> dead; /* freed, kept to catch uses after */
 static size_t dead_bytes;
-static std::unordered_map<uintptr_t, shadow_page *> pages;
+static std::set<uintptr_t> adopted;                                     /* of the host */
+static auto &pages = *new std::unordered_map<uintptr_t, shadow_page *>; /* for ever */
 static const allocation *found[64]; /* by page: what was found last */
 static void forget(uintptr_t p) {
   allocations.erase(p);
   memset(found, 0, sizeof found);
 }
+
+static void give_back(const allocation &a) {
+  SIMT_ALLOW(a.at - GAP, a.bytes + GAP);
+  free(a.at - GAP);
+}
+/* What was freed is no leak; what was not, is one. */
+static struct at_exit {
+  ~at_exit() {
+    for (const uintptr_t p : dead)
+      give_back(allocations[p]);
+  }
+} at_exit;
 
 void *allocate(size_t bytes, memory_kind kind) {
   unsigned char *p;
@@ -37,7 +52,10 @@ void *allocate(size_t bytes, memory_kind kind) {
     if (m == NULL)
       return NULL;
     p = static_cast<unsigned char *>(m) + GAP;
-    memset(m, 0xff, (bytes + 3 * GAP - 1) / GAP * GAP);
+    const size_t whole = (bytes + 3 * GAP - 1) / GAP * GAP;
+    memset(m, 0xff, whole);
+    SIMT_FORBID(m, GAP);
+    SIMT_FORBID(p + bytes, whole - GAP - bytes);
   }
   allocations[(uintptr_t)p] = {p, bytes, kind, true};
   if (bytes < LARGE && kind == DEVICE)
@@ -52,7 +70,7 @@ void *allocate(size_t bytes, memory_kind kind) {
 }
 bool release(void *p) {
   const auto a = allocations.find((uintptr_t)p);
-  if (a == allocations.end() || !a->second.live)
+  if (a == allocations.end() || !a->second.live || adopted.count((uintptr_t)p) > 0)
     return false;
   if (a->second.bytes >= LARGE) {
     munmap(p, a->second.bytes);
@@ -61,15 +79,30 @@ bool release(void *p) {
   }
   a->second.live = false;
   memset(p, 0xfd, a->second.bytes);
+  SIMT_FORBID(p, a->second.bytes);
   dead.push_back((uintptr_t)p);
   dead_bytes += a->second.bytes;
   while (dead_bytes > QUARANTINE) {
     const auto oldest = allocations.find(dead.front());
     dead_bytes -= oldest->second.bytes;
-    free(oldest->second.at - GAP);
+    give_back(oldest->second);
     forget(oldest->first);
     dead.erase(dead.begin());
   }
+  return true;
+}
+bool adopt(void *p, size_t bytes) {
+  const allocation *a = find_allocation(static_cast<char *>(p) + bytes - 1);
+  if (a != NULL && a->live && a->at + a->bytes > static_cast<unsigned char *>(p))
+    return false;
+  allocations[(uintptr_t)p] = {static_cast<unsigned char *>(p), bytes, PINNED, true};
+  adopted.insert((uintptr_t)p);
+  return true;
+}
+bool disown(void *p) {
+  if (adopted.erase((uintptr_t)p) == 0)
+    return false;
+  forget((uintptr_t)p);
   return true;
 }
 const allocation *find_allocation(const void *p) {

@@ -1,6 +1,7 @@
 /* Interpreter of inline PTX: the instructions CUDA sources write by hand. An unknown one is
  * reported and ends the launch. */
 #include "ptx.h"
+#include "device_limits.h"
 #include "simt.h"
 
 #include "include/cuda_bf16.h"
@@ -21,14 +22,32 @@ struct machine {
 };
 
 uint64_t special(const std::string &n, bool *known) {
-  const dim3 b = block_size;
+  const dim3 b = blockDim;
   *known = true;
   if (n == "%laneid")
     return (uint64_t)self->lane;
   if (n == "%warpid")
     return (uint64_t)self->warp;
-  const uint3 sets[4] = {self->id, block_index, uint3{b.x, b.y, b.z},
-                         uint3{grid_size.x, grid_size.y, grid_size.z}};
+  if (n == "%nwarpid")
+    return (b.x * b.y * b.z + 31) / 32;
+  if (n == "%smid")
+    return (blockIdx.x + gridDim.x * (blockIdx.y + (uint64_t)gridDim.y * blockIdx.z)) %
+           MULTIPROCESSORS;
+  if (n == "%nsmid")
+    return MULTIPROCESSORS;
+  if (n == "%clock" || n == "%clock64")
+    return (uint64_t)clock64();
+  if (n == "%globaltimer")
+    return (uint64_t)__globaltimer();
+  const uint64_t bit = 1u << self->lane;
+  if (n == "%lanemask_eq")
+    return bit;
+  if (n == "%lanemask_lt" || n == "%lanemask_le")
+    return n.back() == 'e' ? 2 * bit - 1 : bit - 1;
+  if (n == "%lanemask_ge" || n == "%lanemask_gt")
+    return 0xffffffffu & ~(n.back() == 'e' ? bit - 1 : 2 * bit - 1);
+  const uint3 sets[4] = {self->id, blockIdx, uint3{b.x, b.y, b.z},
+                         uint3{gridDim.x, gridDim.y, gridDim.z}};
   const char *names[4] = {"%tid.", "%ctaid.", "%ntid.", "%nctaid."};
   for (int i = 0; i < 4; i++)
     if (n.compare(0, strlen(names[i]), names[i]) == 0)

@@ -23,8 +23,8 @@ void report(const char *fmt, ...) {
   std::string line;
   if (kernel_name != NULL) {
     char place[200];
-    snprintf(place, sizeof place, "%s block (%u,%u,%u) thread %d: ", kernel_name, block_index.x,
-             block_index.y, block_index.z, self != NULL ? self->linear : -1);
+    snprintf(place, sizeof place, "%s block (%u,%u,%u) thread %d: ", kernel_name, blockIdx.x,
+             blockIdx.y, blockIdx.z, self != NULL ? self->linear : -1);
     line = place;
   }
   line += text;

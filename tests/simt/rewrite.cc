@@ -243,10 +243,32 @@ void find_launch(size_t at) {
   edits[from] = {close, out + args + ")"};
 }
 
+/* (void *)kernel and reinterpret_cast<void *>(kernel): the pointer alone does not know the types of
+ * the kernel's parameters; simt::kernel_pointer notes them. `at` stands behind the star. */
+void find_pointer(size_t at) {
+  size_t before = at - 1, name = at + 1;
+  while (before > 0 && (is(before, "*") || is(before, "const")))
+    before--;
+  if (!is(before, "void") || !(is(at, ")") || (is(at, ">") && is(at + 1, "("))))
+    return;
+  name += is(at, ">");
+  name += is(name, "&");
+  const size_t from = name;
+  while (is(name + 1, "::"))
+    name += 2;
+  if (name >= tokens.size() || kernels.count(tokens[name].text) == 0)
+    return;
+  const size_t end = is(name + 1, "<") ? closing_angle(name + 1) : name + 1;
+  if (!is(end, "<<<") && !is(end, "("))
+    edits[from] = {end,
+                   "simt::kernel_pointer(\"" + tokens[name].text + "\", " + text(from, end) + ")"};
+}
+
 void find_shared(size_t at) {
   size_t from = at, end = at;
-  while (from > 0 && (is(from - 1, "extern") || is(from - 1, "static") ||
-                      is(from - 1, "volatile") || is(from - 1, "const")))
+  /* From the statement's first word: the type may stand before the word, too. */
+  while (from > 0 && !is(from - 1, ";") && !is(from - 1, "{") && !is(from - 1, "}") &&
+         !is(from - 1, ":") && !is(from - 1, ")") && tokens[from - 1].kind != '#')
     from--;
   while (end < tokens.size() && !is(end, ";"))
     end = is(end, "(") || is(end, "[") || is(end, "{") ? closing(end) : end + 1;
@@ -358,11 +380,17 @@ int main() {
       edits[i] = {i + 1, "__attribute__((noinline))"};
     else if (is(i, "<<<"))
       find_launch(i);
+    else if ((is(i, ")") || is(i, ">")) && i > 1 && is(i - 1, "*"))
+      find_pointer(i);
     else if (is(i, "__shared__"))
       find_shared(i);
     else if (is(i, "asm") || is(i, "__asm__") || is(i, "__asm"))
       find_asm(i);
   }
+  bool loops = false; /* there may be loops that wait for a volatile variable */
+  for (size_t i = 1; i < tokens.size(); i++)
+    loops = loops || (!tokens[i].system && is(i, "volatile") && !is(i - 1, "asm") &&
+                      !is(i - 1, "__asm__") && !is(i - 1, "__asm"));
   bool moved = false; /* a line marker stands in place of the white space */
   for (size_t i = 0; i < tokens.size();) {
     std::cout << (moved ? "" : tokens[i].space);
@@ -378,5 +406,7 @@ int main() {
       moved = false;
     }
   }
+  if (loops)
+    std::cout << "/* simt: volatile */\n";
   return 0;
 }

@@ -44,7 +44,8 @@ void simt_free(void *p);
 struct CUstream_st;
 namespace simt {
 struct job;
-void run(job *j); /* the whole grid, now */
+void run(job *j);             /* the whole grid, now */
+void break_device(int error); /* a cudaError_t that stays: the kernel has ended before its end */
 __attribute__((format(printf, 1, 2))) void report(const char *fmt, ...);
 
 extern simt_settings settings;
@@ -63,15 +64,24 @@ extern int n_variables;
 enum { MAX_VARIABLES = 128, MAX_SHARED = 228 * 1024, MAX_STATIC = 96 * 1024, STACK = 128 * 1024 };
 extern unsigned char *const static_shared_memory;
 extern unsigned char *const stacks; /* STACK bytes of each thread */
-enum { MAX_THREADS = 1024 };
+enum { MAX_RESIDENT = 32768 };      /* threads of blocks that have begun and not finished */
 inline bool is_stack(const void *p) {
-  return (uintptr_t)p - (uintptr_t)stacks < (uintptr_t)STACK * MAX_THREADS;
+  return (uintptr_t)p - (uintptr_t)stacks < (uintptr_t)STACK * MAX_RESIDENT;
 }
 
 /* trace.cc: called by the scheduler. */
 void trace_launch(const void *params, size_t bytes);
 void trace_block();
-void trace_block_end();
+void trace_block_end(); /* it has finished, or stands aside: */
+struct traced_block;
+traced_block *trace_put_aside();
+void trace_bring_back(traced_block *b); /* and frees it */
+void trace_drop(traced_block *b);
+void trace_resume();       /* the last one goes on at once */
+void trace_grid_barrier(); /* all blocks are ordered; then for each: */
+void trace_grid_passed(traced_block *b);
+void trace_settle();         /* the running thread is about to stop */
+void trace_arrival();        /* the running thread comes to a barrier or warp operation */
 void trace_barrier();        /* all threads of the block are ordered */
 void trace_warp_sync(int w); /* the lanes of a warp are */
 void trace_warp_op(int w);   /* end of a segment for the counters */
@@ -88,6 +98,8 @@ struct allocation {
 };
 void *allocate(size_t bytes, memory_kind kind);
 bool release(void *p);
+bool adopt(void *p, size_t bytes); /* the host's memory becomes PINNED */
+bool disown(void *p);
 /* The last one that starts at or before p; NULL when there is none. */
 const allocation *find_allocation(const void *p);
 bool is_device_memory(const void *p); /* live, DEVICE or MANAGED */

@@ -7,7 +7,7 @@
 
 namespace simt {
 int current_device;
-static std::vector<CUstream_st *> streams;
+static std::vector<CUstream_st *> &streams = *new std::vector<CUstream_st *>; /* for ever */
 static clock_vector host;
 static const operation *running;
 static unsigned rng = 12345;

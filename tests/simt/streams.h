@@ -47,6 +47,7 @@ struct CUstream_st {
   simt::clock_vector clock;
   simt::capture *capturing = NULL;
   int lane = 0; /* of the capture */
+  int priority = 0;
 };
 struct CUevent_st {
   simt::clock_vector clock;
@@ -71,7 +72,8 @@ inline void advance_some() { /* while the host asks how far things are */
 clock_vector &host_clock();
 CUstream_st *new_stream(bool blocking);
 void drop_stream(CUstream_st *s);
-cudaError_t fail(cudaError_t e); /* what cudaGetLastError will say */
+extern cudaError_t last_error, device_error; /* device_error: a kernel ended badly */
+cudaError_t fail(cudaError_t e);             /* what cudaGetLastError will say */
 
 /* Captures (graph.cc). What may not be done while streams are captured makes the capture invalid
  * and returns the error. */

@@ -47,6 +47,23 @@ __global__ void ok_lock(float *o, unsigned *lock) {
   atomicAdd(o, 1.0f);
   atomicExch(lock, 0u);
 }
+__global__ void ok_same_value(float *o) {
+  __shared__ float sums[4];
+  sums[threadIdx.x / 32] = 32.0f; /* by every lane of the warp, as llm.c does */
+  __syncthreads();
+  o[threadIdx.x] = sums[threadIdx.x % 4];
+}
+__global__ void ok_compare_swap(float *o) { /* the Programming Guide's way to make an atomic */
+  unsigned *p = (unsigned *)o, old = *p, assumed;
+  do {
+    assumed = old;
+    old = atomicCAS(p, assumed, __float_as_uint(fmaxf(threadIdx.x, __uint_as_float(assumed))));
+  } while (old != assumed);
+}
+__global__ void race_reads_atomic(float *o, unsigned *count) {
+  atomicAdd(count, 1u);
+  o[blockIdx.x * blockDim.x + threadIdx.x] = *count; /* ! race_reads_atomic */
+}
 __global__ void race_missing_barrier(float *o, const float *x) {
   __shared__ float r[128];
   const int t = threadIdx.x;
@@ -277,6 +294,9 @@ static const bug bugs[] = {
     GRID(ok_last_block, "", o, x, count),
     GRID(ok_bytes, "", (unsigned char *)o),
     WARP(ok_lock, "", o, count),
+    ONE(ok_same_value, "", o),
+    GRID(ok_compare_swap, "", o),
+    GRID(race_reads_atomic, "global memory race", o, count),
     ONE(race_missing_barrier, "no barrier between|never written", o, x),
     WARP(race_missing_syncwarp, "no __syncwarp between|never written", o, x),
     ONE(race_write_after_read, "race", o, x),

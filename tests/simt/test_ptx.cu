@@ -204,6 +204,10 @@ static void instructions() {
   CHECK(f[0] == 8.0f && f[1] == 11.0f && f[2] == 5.5f);
   CHECK(u[0] == 0x40003f80u && u[1] == 0 && u[2] == 9 && (int)u[3] == -14);
   CHECK(o[0] == 63 && o[100] == 64 + 63 - 36);
+  cudaFree(f);
+  cudaFree(x);
+  cudaFree(u);
+  cudaFree(o);
 }
 
 template <int PAD> __global__ void transpose(float *o, const float *x) {
@@ -244,6 +248,8 @@ static void traffic() {
   vectors<<<1, 32>>>((float4 *)o, (float4 *)x);
   c = count("vectors");
   CHECK(c.global_requests == 2 && c.global_sectors == 32 && c.global_bytes == 1024);
+  cudaFree(o);
+  cudaFree(x);
 }
 
 int main() {

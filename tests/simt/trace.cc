@@ -38,7 +38,7 @@ uint64_t pack(who w) {
   return v;
 }
 byte_shadow shared_shadow[MAX_STATIC + MAX_SHARED];
-unsigned launch, block, stamps[32], barrier_stamps[32];
+unsigned launch, block, last_block, stamps[32], barrier_stamps[32];
 bool active, fenced;
 std::set<unsigned> acquired;
 std::unordered_map<const void *, std::set<unsigned>> released;
@@ -92,6 +92,49 @@ std::string race(access_kind kind, const char *where, who other, const char *did
              (int)other.thread / 32 == self->warp ? "__syncwarp" : "barrier");
   return text;
 }
+/* Two threads may write the same word when they write the same value. That shows only after the
+ * write, when the thread comes to the simulator next: settle(). */
+struct {
+  const unsigned char *at; /* NULL: nothing is open */
+  int bytes;
+  unsigned char before[16];
+  const void *pc;
+  std::string text;
+} same_word;
+void settle() {
+  if (same_word.at == NULL)
+    return;
+  const unsigned char *at = same_word.at;
+  same_word.at = NULL;
+  if (memcmp(at, same_word.before, (size_t)same_word.bytes) != 0)
+    report_at(same_word.pc, "race", "%s", same_word.text.c_str());
+}
+const unsigned char *access_at; /* what is being checked */
+int access_bytes;
+void same_or_race(const void *pc, std::string text) {
+  same_word.at = access_at;
+  same_word.bytes = access_bytes < 16 ? access_bytes : 16;
+  memcpy(same_word.before, access_at, (size_t)same_word.bytes);
+  same_word.pc = pc;
+  same_word.text = std::move(text);
+}
+/* A loop of compare and swap begins with a plain look at a word that others change by atomics. A
+ * look that no atomic of the same thread on the same word follows before its next barrier or warp
+ * operation, is a race. */
+struct look {
+  const thread *by;
+  const void *at, *pc;
+  std::string text;
+};
+std::vector<look> looks;
+void suspect(const void *pc, std::string text) {
+  looks.push_back({self, access_at, pc, std::move(text)});
+}
+void no_suspect(const void *p) {
+  for (size_t i = looks.size(); i-- > 0;)
+    if (looks[i].by == self && looks[i].at == p)
+      looks.erase(looks.begin() + (ptrdiff_t)i);
+}
 /* Checks and records one byte; false: reported. */
 bool byte_access(byte_shadow *s, access_kind kind, const void *pc, bool shared) {
   const char *where = shared ? "shared memory" : "global memory";
@@ -107,8 +150,17 @@ bool byte_access(byte_shadow *s, access_kind kind, const void *pc, bool shared) 
     return false;
   }
   if (written && unordered(w) && !(atomic && w.flag1)) {
-    report_at(pc, "race", "%s", race(kind, where, w, "wrote").c_str());
-    return false;
+    const bool may_be_same = kind == WRITE && !w.flag1 && !w.flag2;
+    if (may_be_same)
+      same_or_race(pc, race(kind, where, w, "wrote"));
+    if (kind == READ && w.flag1) {
+      suspect(pc, race(kind, where, w, "wrote"));
+      return true;
+    }
+    if (!may_be_same) {
+      report_at(pc, "race", "%s", race(kind, where, w, "wrote").c_str());
+      return false;
+    }
   }
   if (kind == VOLATILE_READ)
     return true;
@@ -120,6 +172,9 @@ bool byte_access(byte_shadow *s, access_kind kind, const void *pc, bool shared) 
     who n = me(atomic);
     n.flag2 = kind == ASYNC_ISSUE;
     s->writer = pack(n);
+    if (kind == ATOMIC && read && r.block == block && (int)r.thread == self->linear && !r.flag1 &&
+        !r.flag2)
+      s->reader = 0; /* it looked before its atomic */
     return true;
   }
   who n = me(false);
@@ -232,14 +287,27 @@ bool is_module_memory(const void *p) {
     }
   return false;
 }
+/* Who sees a flag sees what was written before the fence before it. */
+void order(const void *p, bool acquires, bool releases) {
+  std::set<unsigned> &seen = released[p];
+  if (acquires)
+    acquired.insert(seen.begin(), seen.end());
+  if (releases && fenced) {
+    seen.insert(acquired.begin(), acquired.end());
+    seen.insert(block);
+  }
+}
 } // namespace
 
 void access(const void *p, int n, access_kind kind, const void *pc) {
   if (!traced || self == NULL || !active)
     return;
   const unsigned char *c = static_cast<const unsigned char *>(p);
+  if ((kind == VOLATILE_READ || kind == VOLATILE_WRITE) && !is_shared(p, 1))
+    order(p, kind == VOLATILE_READ, kind == VOLATILE_WRITE);
   if (is_stack(p) || (c >= params_begin && c < params_end) || last_module.has(p))
     return;
+  settle();
   const bool shared =
       c >= static_shared_memory && c < static_shared_memory + MAX_STATIC + MAX_SHARED;
   const allocation *a = shared ? NULL : find_allocation(p);
@@ -250,6 +318,10 @@ void access(const void *p, int n, access_kind kind, const void *pc) {
   }
   if ((n & (n - 1)) == 0 && (uintptr_t)p % (unsigned)n != 0)
     report_at(pc, "alignment", "misaligned %s of %d bytes", kinds[kind], n);
+  access_at = c;
+  access_bytes = n;
+  if (kind == ATOMIC && !looks.empty())
+    no_suspect(p);
   if (shared)
     shared_access(c, n, kind, pc);
   else
@@ -268,29 +340,27 @@ void access_range(const void *p, size_t n, access_kind kind, const void *pc) {
 }
 void fence() { fenced = true; }
 void atomic_order(const void *p) {
-  if (!traced || self == NULL)
-    return;
-  std::set<unsigned> &seen = released[p];
-  acquired.insert(seen.begin(), seen.end());
-  if (fenced) {
-    seen.insert(acquired.begin(), acquired.end());
-    seen.insert(block);
-  }
+  if (traced && self != NULL)
+    order(p, true, true);
 }
 
-void trace_launch(const void *params, size_t bytes) {
-  params_begin = static_cast<const unsigned char *>(params);
-  params_end = params_begin + bytes;
+static void new_launch() {
   released.clear();
-  block = 0;
+  looks.clear();
   if (traced && launch++ == MAX_LAUNCH) {
     clear_race_shadow();
     memset(shared_shadow, 0, sizeof shared_shadow);
     launch = 1;
   }
 }
+void trace_launch(const void *params, size_t bytes) {
+  params_begin = static_cast<const unsigned char *>(params);
+  params_end = params_begin + bytes;
+  last_block = 0;
+  new_launch();
+}
 void trace_block() {
-  block = (block + 1) % MANY;
+  block = last_block = (last_block + 1) % MANY;
   acquired.clear();
   fenced = false;
   active = true;
@@ -298,9 +368,19 @@ void trace_block() {
     stamps[w] = barrier_stamps[w] = 0;
 }
 void trace_block_end() {
+  settle();
   active = false;
   for (int w = 0; w < 32; w++)
     trace_warp_op(w);
+}
+void trace_resume() { active = true; }
+void trace_settle() { settle(); }
+void trace_arrival() {
+  for (size_t i = looks.size(); i-- > 0;)
+    if (looks[i].by == self) {
+      report_at(looks[i].pc, "race", "%s", looks[i].text.c_str());
+      looks.erase(looks.begin() + (ptrdiff_t)i);
+    }
 }
 void trace_warp_sync(int w) { stamps[w] += stamps[w] < MAX_STAMP; }
 void trace_barrier() {
@@ -309,5 +389,57 @@ void trace_barrier() {
     barrier_stamps[w] = stamps[w];
     trace_warp_op(w);
   }
+}
+
+struct traced_block {
+  unsigned launch, block, stamps[32], barrier_stamps[32];
+  bool fenced;
+  std::set<unsigned> acquired;
+  std::vector<byte_shadow> shared; /* static, dynamic */
+};
+traced_block *trace_put_aside() {
+  if (!traced)
+    return NULL;
+  traced_block *b = new traced_block{launch, block, {}, {}, fenced, acquired, {}};
+  memcpy(b->stamps, stamps, sizeof stamps);
+  memcpy(b->barrier_stamps, barrier_stamps, sizeof stamps);
+  b->shared.assign(shared_shadow, shared_shadow + static_shared_bytes);
+  const byte_shadow *dynamic = shared_shadow + MAX_STATIC;
+  b->shared.insert(b->shared.end(), dynamic, dynamic + dynamic_shared_bytes);
+  return b;
+}
+void trace_bring_back(traced_block *b) {
+  active = true;
+  if (b == NULL)
+    return;
+  block = b->block;
+  fenced = b->fenced;
+  acquired.swap(b->acquired);
+  memcpy(stamps, b->stamps, sizeof stamps);
+  memcpy(barrier_stamps, b->barrier_stamps, sizeof stamps);
+  const auto dynamic = b->shared.end() - (ptrdiff_t)dynamic_shared_bytes;
+  std::copy(b->shared.begin(), dynamic, shared_shadow);
+  std::copy(dynamic, b->shared.end(), shared_shadow + MAX_STATIC);
+  delete b;
+}
+void trace_drop(traced_block *b) { delete b; }
+/* As if the launch ended and another began, which finds the blocks' shared memory written. */
+void trace_grid_barrier() { new_launch(); }
+void trace_grid_passed(traced_block *b) {
+  if (b == NULL)
+    return;
+  for (byte_shadow &s : b->shared)
+    for (uint64_t *side : {&s.writer, &s.reader}) {
+      who w = unpack(*side);
+      if (w.launch == b->launch && w.block == b->block) {
+        w.launch = launch;
+        *side = pack(w);
+      }
+    }
+  b->launch = launch;
+  b->fenced = false;
+  b->acquired.clear();
+  for (int w = 0; w < 32; w++)
+    b->barrier_stamps[w] = b->stamps[w] += b->stamps[w] < MAX_STAMP;
 }
 } // namespace simt

@@ -108,4 +108,20 @@ void cp_async_wait(int pending) {
   }
   t->n_async = kept;
 }
+void copy_async(void *to, const void *from, size_t n, size_t rank, size_t all) {
+  char *d = static_cast<char *>(to);
+  const char *s = static_cast<const char *>(from);
+  const uintptr_t both = (uintptr_t)d | (uintptr_t)s | n;
+  const size_t size = both % 16 == 0 ? 16 : both % 8 == 0 ? 8 : both % 4 == 0 ? 4 : 1;
+  for (size_t at = rank * size; at < n; at += size * all)
+    if (size == 1 || !is_shared(d + at, size)) {
+      access(s + at, (int)size, READ, SIMT_PC);
+      access(d + at, (int)size, WRITE, SIMT_PC);
+      memcpy(d + at, s + at, size);
+    } else {
+      cp_async(d + at, s + at, (int)size, (int)size, __FILE__, __LINE__);
+    }
+}
+void all_ordered() { trace_barrier(); }
+void counters_mma() { counters.mma += self->lane == 0; }
 } // namespace simt

@@ -1,41 +1,40 @@
-/* Cooperative groups of a block and of parts of a warp; of a grid without its barrier. Not
- * simulated: cluster groups. */
+/* Cooperative groups of a grid, of a block and of parts of a warp. Not simulated: clusters. */
 #pragma once
 #include <cuda_runtime.h>
 
 namespace cooperative_groups {
 class thread_block {
 public:
+  static bool is_valid() { return true; }
   static void sync(SIMT_AT) { simt::barrier(0, 0, 0, file_, line_); }
   static unsigned thread_rank() { return (unsigned)simt::self->linear; }
-  static unsigned num_threads() {
-    return simt::block_size.x * simt::block_size.y * simt::block_size.z;
-  }
+  static unsigned num_threads() { return blockDim.x * blockDim.y * blockDim.z; }
   static unsigned size() { return num_threads(); }
-  static dim3 group_index() { return simt::block_index; }
+  static dim3 group_index() { return blockIdx; }
   static dim3 thread_index() { return simt::self->id; }
-  static dim3 group_dim() { return simt::block_size; }
-  static dim3 dim_threads() { return simt::block_size; }
+  static dim3 group_dim() { return blockDim; }
+  static dim3 dim_threads() { return blockDim; }
 };
 inline thread_block this_thread_block() { return {}; }
 class grid_group {
 public:
+  static void sync(SIMT_AT) { simt::grid_barrier(file_, line_); }
+  static bool is_valid() { return simt::is_cooperative(); }
   static unsigned long long block_rank() {
-    const dim3 g = simt::grid_size;
-    return ((unsigned long long)simt::block_index.z * g.y + simt::block_index.y) * g.x +
-           simt::block_index.x;
+    const dim3 g = gridDim;
+    return ((unsigned long long)blockIdx.z * g.y + blockIdx.y) * g.x + blockIdx.x;
   }
   static unsigned long long num_blocks() {
-    return (unsigned long long)simt::grid_size.x * simt::grid_size.y * simt::grid_size.z;
+    return (unsigned long long)gridDim.x * gridDim.y * gridDim.z;
   }
   static unsigned long long thread_rank() {
     return block_rank() * thread_block::num_threads() + thread_block::thread_rank();
   }
   static unsigned long long num_threads() { return num_blocks() * thread_block::num_threads(); }
   static unsigned long long size() { return num_threads(); }
-  static dim3 block_index() { return simt::block_index; }
-  static dim3 dim_blocks() { return simt::grid_size; }
-  static dim3 group_dim() { return simt::grid_size; }
+  static dim3 block_index() { return blockIdx; }
+  static dim3 dim_blocks() { return gridDim; }
+  static dim3 group_dim() { return gridDim; }
 };
 inline grid_group this_grid() { return {}; }
 

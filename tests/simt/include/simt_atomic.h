@@ -1,4 +1,4 @@
-/* Atomics. A thread that fails to change a word lets others run, so that locks make progress. */
+/* Atomics. A thread that does not change a word lets others run: it may be waiting for them to. */
 #pragma once
 
 namespace simt {
@@ -6,17 +6,19 @@ namespace simt {
 template <class T, class F> SIMT_NOINLINE T modify(T *p, F f, const void *pc) {
   access(p, sizeof(T), ATOMIC, pc);
   atomic_order(p);
-  T old = *p;
-  *p = f(old);
+  const T old = *p, v = f(old);
+  *p = v;
+  if (memcmp((const void *)&old, (const void *)&v, sizeof v) == 0)
+    yield();
   return old;
 }
 template <class T> SIMT_NOINLINE T compare_swap(T *p, T expected, T v, const void *pc) {
   access(p, sizeof(T), ATOMIC, pc);
   atomic_order(p);
   T old = *p;
-  if (memcmp(&old, &expected, sizeof old) == 0)
+  if (memcmp((const void *)&old, (const void *)&expected, sizeof old) == 0)
     *p = v;
-  else
+  if (memcmp((const void *)&old, (const void *)p, sizeof old) == 0)
     yield();
   return old;
 }
@@ -52,11 +54,8 @@ SIMT_RMW_ALL(atomicDec, unsigned, old == 0 || old > v ? v : old - 1)
 #undef SIMT_RMW
 #define SIMT_EXCH(name, T)                                                                         \
   SIMT_NOINLINE inline T name(T *p, T v) {                                                         \
-    T old = simt::modify(                                                                          \
+    return simt::modify(                                                                           \
         p, [v](T) { return v; }, SIMT_PC);                                                         \
-    if (memcmp(&old, &v, sizeof v) == 0)                                                           \
-      simt::yield();                                                                               \
-    return old;                                                                                    \
   }
 #define SIMT_CAS(name, T)                                                                          \
   SIMT_NOINLINE inline T name(T *p, T c, T v) { return simt::compare_swap(p, c, v, SIMT_PC); }

@@ -19,6 +19,7 @@
 #define __inline_hint__ inline
 #define __align__(n) __attribute__((aligned(n)))
 #define __launch_bounds__(...)
+#define __builtin_assume(x) ((void)0)
 #define __maxnreg__(...)
 #define __cluster_dims__(...)
 #define __grid_constant__
@@ -27,14 +28,18 @@
 #endif
 #define __builtin_align__(n) __attribute__((aligned(n)))
 
+/* Plain names, so that programs may use them for their own variables and members. */
+extern uint3 blockIdx;
+extern dim3 blockDim, gridDim;
+
 namespace simt {
-enum state { RUNNABLE, AT_WARP_OP, AT_BARRIER, DONE };
+enum state { RUNNABLE, AT_WARP_OP, AT_BARRIER, AT_GRID, DONE };
 struct async_copy;
 struct thread;
 /* Completes a collective for the lanes of `mask` of the 32 threads of a warp. */
 typedef void (*collective)(thread *warp, unsigned mask);
 struct thread {
-  void *stack_pointer;
+  void *stack_pointer, *fake_stack;
   uint3 id;
   int linear, warp, lane, state;
   const char *file; /* where it waits */
@@ -49,8 +54,6 @@ struct thread {
   const char *ptx_site; /* inside inline PTX: file:line */
 };
 extern thread *self;
-extern uint3 block_index;
-extern dim3 block_size, grid_size;
 
 /* All lanes of mask meet at the same collective; the last one runs it. */
 void meet(collective what, const char *name, unsigned mask, void *operand, const char *file,
@@ -58,6 +61,8 @@ void meet(collective what, const char *name, unsigned mask, void *operand, const
 /* Barrier `id` (0 is __syncthreads); n_threads 0: all that live. Returns how many threads came with
  * vote != 0. */
 int barrier(int id, int n_threads, int vote, const char *file, int line);
+void grid_barrier(const char *file, int line);
+bool is_cooperative(); /* the launch */
 void warp_sync(unsigned mask, const char *file, int line);
 /* The lanes of the warp that come to the same place before all others wait, or have left. */
 unsigned lanes_together(const char *file, int line);
@@ -87,12 +92,14 @@ void atomic_order(const void *p);
 void cp_async(void *to, const void *from, int bytes, int valid, const char *file, int line);
 void cp_async_commit();
 void cp_async_wait(int pending);
+/* The share of one of `all` threads, as cp.async where the addresses allow it. */
+void copy_async(void *to, const void *from, size_t bytes, size_t rank, size_t all);
+/* Whoever runs in this block is ordered with all others of it from here on (cuda::barrier). */
+void all_ordered();
+void counters_mma();
 } // namespace simt
 
 #define threadIdx (simt::self->id)
-#define blockIdx simt::block_index
-#define blockDim simt::block_size
-#define gridDim simt::grid_size
 static constexpr int warpSize = 32;
 
 inline void __syncthreads(SIMT_AT) { simt::barrier(0, 0, 0, file_, line_); }

@@ -5,17 +5,7 @@
 namespace cooperative_groups {
 template <class Group>
 inline void memcpy_async(const Group &g, void *to, const void *from, size_t n) {
-  char *d = static_cast<char *>(to);
-  const char *s = static_cast<const char *>(from);
-  const uintptr_t all = (uintptr_t)d | (uintptr_t)s | n;
-  const size_t size = all % 16 == 0 ? 16 : all % 8 == 0 ? 8 : all % 4 == 0 ? 4 : 1;
-  const size_t step = size * g.num_threads();
-  for (size_t at = g.thread_rank() * size; at < n; at += step)
-    if (size == 1 || !simt::is_shared(d + at, size))
-      for (size_t i = 0; i < size; i++)
-        d[at + i] = s[at + i];
-    else
-      simt::cp_async(d + at, s + at, (int)size, (int)size, __FILE__, __LINE__);
+  simt::copy_async(to, from, n, g.thread_rank(), g.num_threads());
   simt::cp_async_commit();
 }
 template <class Group, class T>

@@ -1,0 +1,217 @@
+/* The runtime's API beyond memory and streams: launches by pointer and by configuration,
+ * attributes, occupancy, host functions, rows of memory, symbols, failures; libcu++ and wmma. */
+#include "tests/simt/test.cuh"
+
+#include <assert.h>
+#include <cuda/atomic>
+#include <cuda/barrier>
+#include <cuda/pipeline>
+#include <mma.h>
+#include <utility>
+
+namespace cg = cooperative_groups;
+using namespace nvcuda;
+
+template <typename T> __global__ void scaled(T *o, const T *x, T a, int n) {
+  const int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i < n)
+    o[i] = a * x[i];
+}
+static void launches() {
+  std::vector<float> x(100), y(100);
+  for (int i = 0; i < 100; i++)
+    y[i] = 3.0f * (x[i] = (float)i);
+  device<float> in(100), out(100);
+  in.set(x);
+  float a = 3.0f;
+  int n = 100;
+  void *args[] = {&out.p, &in.p, &a, &n};
+  dim3 gridDim(4), blockDim(32); /* as many programs call them */
+  CHECK(cudaLaunchKernel((const void *)scaled<float>, gridDim, blockDim, args, 0, 0) ==
+        cudaSuccess);
+  CHECK(out.get() == y);
+  cudaLaunchConfig_t c = {};
+  c.gridDim = gridDim;
+  c.blockDim = blockDim;
+  cudaMemset(out.p, 0, 400);
+  CHECK(cudaLaunchKernelEx(&c, scaled<float>, out.p, in.p, 3.0f, 100) == cudaSuccess);
+  CHECK(out.get() == y);
+  cudaLaunchAttribute cluster = {};
+  cluster.id = cudaLaunchAttributeClusterDimension;
+  cluster.val.clusterDim = {2, 1, 1};
+  c.attrs = &cluster;
+  c.numAttrs = 1;
+  CHECK(cudaLaunchKernelExC(&c, (void *)scaled<float>, args) == cudaErrorNotSupported);
+  CHECK(cudaLaunchKernel((const void *)&n, 1, 1, args, 0, 0) == cudaErrorInvalidDeviceFunction);
+  CHECK(cudaGetLastError() == cudaErrorInvalidDeviceFunction);
+  int grid = 0, block = 0, fit = 0;
+  CHECK(cudaOccupancyMaxPotentialBlockSize(&grid, &block, scaled<float>) == cudaSuccess);
+  CHECK(block == 1024 && grid == 8);
+  cudaOccupancyMaxActiveBlocksPerMultiprocessor(&fit, scaled<float>, 256, 100 * 1024);
+  CHECK(fit == 2);
+}
+static void host_functions() {
+  cudaStream_t s;
+  int low, high, priority;
+  cudaDeviceGetStreamPriorityRange(&low, &high);
+  cudaStreamCreateWithPriority(&s, cudaStreamNonBlocking, high);
+  CHECK(cudaStreamGetPriority(s, &priority) == cudaSuccess && priority == high);
+  static std::vector<int> order;
+  order.clear();
+  cudaLaunchHostFunc(
+      s, [](void *v) { order.push_back((int)(intptr_t)v); }, (void *)1);
+  cudaStreamAddCallback(
+      s, [](cudaStream_t, cudaError_t e, void *) { order.push_back(e == cudaSuccess ? 2 : -1); },
+      NULL, 0);
+  cudaStreamSynchronize(s);
+  CHECK(order == std::vector<int>({1, 2}));
+  cudaStreamDestroy(s);
+}
+static void rows() {
+  float *p;
+  size_t pitch;
+  cudaMallocPitch(&p, &pitch, 10 * sizeof(float), 4);
+  cudaMemset2D(p, pitch, 0, 10 * sizeof(float), 4);
+  const std::vector<float> x = {1, 2, 3, 4, 5, 6};
+  cudaMemcpy2D(p, pitch, x.data(), 12, 12, 2, cudaMemcpyHostToDevice);
+  std::vector<float> y(8, -1.0f);
+  cudaMemcpy2D(y.data(), 16, p, pitch, 16, 2, cudaMemcpyDeviceToHost);
+  CHECK(y == std::vector<float>({1, 2, 3, 0, 4, 5, 6, 0}));
+  CHECK(cudaMemcpy2D(p, 8, x.data(), 12, 12, 2, cudaMemcpyHostToDevice) ==
+        cudaErrorInvalidPitchValue);
+  cudaGetLastError();
+  cudaFree(p);
+  std::vector<float> mine(64, 2.0f);
+  void *seen;
+  CHECK(cudaHostRegister(mine.data(), 256, cudaHostRegisterMapped) == cudaSuccess);
+  CHECK(cudaHostGetDevicePointer(&seen, mine.data(), 0) == cudaSuccess);
+  scaled<<<2, 32>>>((float *)seen, (const float *)seen, 2.0f, 64);
+  cudaDeviceSynchronize();
+  CHECK(mine == std::vector<float>(64, 4.0f));
+  CHECK(cudaHostUnregister(mine.data()) == cudaSuccess);
+  CHECK(cudaHostUnregister(mine.data()) == cudaErrorHostMemoryNotRegistered);
+  cudaGetLastError();
+}
+
+__global__ void matrices(const half *a, const half *b, float *c) {
+  wmma::fragment<wmma::matrix_a, 16, 16, 16, half, wmma::row_major> fa;
+  wmma::fragment<wmma::matrix_b, 16, 16, 16, half, wmma::col_major> fb;
+  wmma::fragment<wmma::accumulator, 16, 16, 16, float> fc;
+  wmma::fill_fragment(fc, 0.0f);
+  wmma::load_matrix_sync(fa, a, 16);
+  wmma::load_matrix_sync(fb, b, 16);
+  wmma::mma_sync(fc, fa, fb, fc);
+  for (int i = 0; i < fc.num_elements; i++)
+    fc.x[i] *= 2.0f;
+  wmma::store_matrix_sync(c, fc, 16, wmma::mem_row_major);
+}
+__global__ void stages(int *o, const int *x, int n) {
+  constexpr int STAGES = 2;
+  extern __shared__ int s[];
+  __shared__ cuda::pipeline_shared_state<cuda::thread_scope::thread_scope_block, STAGES> state;
+  const auto block = cg::this_thread_block();
+  auto pipe = cuda::make_pipeline(block, &state);
+  int sum = 0;
+  for (int i = 0, put = 0; i < n; i++) {
+    for (; put < n && put < i + STAGES; put++) {
+      pipe.producer_acquire();
+      cuda::memcpy_async(block, s + put % STAGES * blockDim.x, x + put * blockDim.x,
+                         cuda::aligned_size_t<4>(4 * blockDim.x), pipe);
+      pipe.producer_commit();
+    }
+    pipe.consumer_wait();
+    sum += s[i % STAGES * blockDim.x + blockDim.x - 1 - threadIdx.x];
+    pipe.consumer_release();
+  }
+  o[threadIdx.x] = sum;
+}
+__global__ void split_barrier(int *o) {
+  using barrier = cuda::barrier<cuda::thread_scope_block>;
+  __shared__ barrier b;
+  __shared__ int v[64];
+  if (threadIdx.x == 0)
+    init(&b, blockDim.x);
+  __syncthreads();
+  v[threadIdx.x] = threadIdx.x;
+  barrier::arrival_token token = b.arrive();
+  b.wait(std::move(token));
+  o[threadIdx.x] = v[63 - threadIdx.x];
+  b.arrive_and_wait();
+  v[threadIdx.x] = 0;
+}
+__device__ cuda::atomic<int, cuda::thread_scope_device> flag{0};
+__global__ void flags(int *o) {
+  cuda::atomic_ref<int, cuda::thread_scope_device> sum(*o);
+  sum.fetch_add(2, cuda::memory_order_relaxed);
+  if (blockIdx.x == 3 && threadIdx.x == 0)
+    flag.store(1, cuda::memory_order_release);
+  while (flag.load(cuda::memory_order_acquire) == 0)
+    ;
+}
+static void libraries() {
+  std::vector<half> a(256), b(256);
+  std::vector<float> y(256, 0.0f);
+  for (int i = 0; i < 256; i++) {
+    a[i] = __float2half((float)(i % 7));
+    b[i] = __float2half((float)(i % 5));
+  }
+  for (int i = 0; i < 256; i++)
+    for (int k = 0; k < 16; k++)
+      y[i] += 2.0f * (float)((i / 16 * 16 + k) % 7 * ((i % 16 * 16 + k) % 5));
+  device<half> da(256), db(256);
+  device<float> c(256);
+  da.set(a);
+  db.set(b);
+  matrices<<<1, 32>>>(da.p, db.p, c.p);
+  CHECK(c.get() == y);
+  std::vector<int> x(640), sums(64, 0), turned(64);
+  for (int i = 0; i < 640; i++)
+    sums[63 - i % 64] += x[i] = i;
+  for (int t = 0; t < 64; t++)
+    turned[t] = 63 - t;
+  device<int> in(640), o(64, 0);
+  in.set(x);
+  stages<<<1, 64, 2 * 64 * sizeof(int)>>>(o.p, in.p, 10);
+  CHECK(o.get() == sums);
+  split_barrier<<<1, 64>>>(o.p);
+  CHECK(o.get() == turned);
+  cudaMemset(o.p, 0, 4);
+  flags<<<4, 64>>>(o.p);
+  CHECK(o.get()[0] == 512);
+}
+__global__ void roundings(float *o, unsigned *lane) {
+  o[0] = __fadd_rd(1.0f, 1e-10f) == 1.0f && __fadd_ru(1.0f, 1e-10f) > 1.0f;
+  o[1] =
+      __float2int_rn(3e10f) == INT_MAX && __float2uint_rz(-2.0f) == 0 && __float2int_rd(NAN) == 0;
+  o[2] = __fmaf_rz(-1.0f, 1.0f, 1e-10f) > -1.0f && __fdiv_rz(2.0f, 3.0f) < __fdiv_ru(2.0f, 3.0f);
+  o[3] =
+      __hiloint2double(__double2hiint(1.5), __double2loint(1.5)) == 1.5 && __fns(0xf0, 0, 2) == 5;
+  unsigned below, multiprocessors;
+  asm volatile("mov.u32 %0, %%lanemask_lt;" : "=r"(below));
+  asm volatile("mov.u32 %0, %%nsmid;" : "=r"(multiprocessors));
+  lane[threadIdx.x] = below + multiprocessors - 4;
+}
+__global__ void asserts(int n) { assert((int)threadIdx.x < n); }
+static void numbers() {
+  device<float> o(4);
+  device<unsigned> lane(32);
+  roundings<<<1, 32>>>(o.p, lane.p);
+  CHECK(o.get() == std::vector<float>(4, 1.0f));
+  CHECK(lane.get()[0] == 0u && lane.get()[31] == 0x7fffffffu);
+}
+static void all() {
+  launches();
+  host_functions();
+  rows();
+  libraries();
+  numbers();
+}
+int main() {
+  asserts<<<1, 32>>>(32);
+  CHECK(cudaDeviceSynchronize() == cudaSuccess);
+  asserts<<<1, 32>>>(31);
+  CHECK(cudaDeviceSynchronize() == cudaErrorAssert);
+  CHECK(strcmp(cudaGetErrorName(cudaGetLastError()), "cudaErrorAssert") == 0);
+  cudaDeviceReset();
+  return in_every_order(all);
+}
