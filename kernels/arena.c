@@ -78,7 +78,9 @@ static lrl_status commit(struct lrl_arena *a, size_t bytes) {
                     bytes >> 20, a->reserved >> 20);
   if (want <= a->committed)
     return LRL_OK;
-  if (a->source != NULL) { /* its pages come when they are touched, by host or device */
+  if (a->source != NULL) {
+    if (a->source->settle != NULL)
+      a->source->settle(a->base + a->committed, want - a->committed);
     a->committed = want;
     return LRL_OK;
   }
@@ -137,6 +139,11 @@ void *lrl_arena_host(struct lrl_arena *a, size_t bytes) {
   if (p == NULL || a->source == NULL)
     return p;
   return a->host != NULL || map_host(a) == LRL_OK ? a->host + (p - a->base) : NULL;
+}
+
+void lrl_arena_settle(struct lrl_arena *a) {
+  if (a->source != NULL && a->source->settle != NULL)
+    a->source->settle(a->base, a->used);
 }
 
 void lrl_arena_release(struct lrl_arena *a, void *p, size_t bytes) {

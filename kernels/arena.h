@@ -18,6 +18,8 @@ extern "C" {
 struct lrl_arena_source {
   void *(*reserve)(size_t *bytes);
   void (*release)(void *p, size_t bytes);
+  /* Brings pages to the device before it needs them; may be NULL. */
+  void (*settle)(void *p, size_t bytes);
   bool counted; /* nobody computes in it: large contents are neither written nor read (plan) */
 };
 void lrl_arena_use(const struct lrl_arena_source *source);
@@ -40,13 +42,16 @@ void lrl_arena_free(struct lrl_arena *a);
 void *lrl_arena_alloc(struct lrl_arena *a, size_t bytes);
 /* The same, filled with zeros unless the memory is only counted. */
 void *lrl_arena_zeros(struct lrl_arena *a, size_t bytes);
-/* The same for what only the host looks at (records of a tape). Marks and resets cover it, but on a
- * device it has addresses of its own: ops that are still under way in memory that was given back
- * cannot write over it, and pages do not go to and fro. */
+/* The same for what the host writes and reads: records of a tape, index lists, texts. Marks and
+ * resets cover it, but on a device it has addresses of its own: ops that are still under way in
+ * memory that was given back cannot write over it, and pages do not go to and fro. */
 void *lrl_arena_host(struct lrl_arena *a, size_t bytes);
 /* Gives the whole pages within p[0 .. bytes), memory of the arena that nobody uses any more, back
  * to the system; what is in them is lost. */
 void lrl_arena_release(struct lrl_arena *a, void *p, size_t bytes);
+/* After the host wrote what a device will work with (weights, at set-up): its pages go there now,
+ * not one by one when they are used. */
+void lrl_arena_settle(struct lrl_arena *a);
 /* Makes the first `bytes` of the arena resident now. */
 lrl_status lrl_arena_pretouch(struct lrl_arena *a, size_t bytes);
 static inline size_t lrl_arena_mark(const struct lrl_arena *a) { return a->used; }

@@ -39,19 +39,21 @@ void lrl_move(struct lrl_ctx *ctx, void *to, const void *from, size_t bytes) {
     memmove(to, from, bytes);
 }
 
+lrl_status lrl_read(struct lrl_ctx *ctx, void *to, const void *from, size_t bytes) {
+  if (ctx->backend->read != NULL)
+    return ctx->backend->read(ctx, to, from, bytes);
+  memcpy(to, from, bytes);
+  return LRL_OK;
+}
+
 lrl_status lrl_ctx_sync(struct lrl_ctx *ctx) {
   return ctx->backend->sync != NULL ? ctx->backend->sync(ctx) : LRL_OK;
 }
 
-lrl_status lrl_ctx_end(struct lrl_ctx *ctx) {
-  return --ctx->passes == 0 ? lrl_ctx_sync(ctx) : LRL_OK;
-}
-
 lrl_status lrl_ctx_end_repeated(struct lrl_ctx *ctx) {
-  const lrl_status done = lrl_ctx_sync(ctx);
+  const lrl_status s = lrl_ctx_sync(ctx);
   ctx->repeated = false;
-  const lrl_status s = lrl_ctx_end(ctx);
-  return done == LRL_OK ? s : done;
+  return s;
 }
 
 lrl_status lrl_use_cudnn(struct lrl_ctx *ctx, enum lrl_cudnn_use use) {

@@ -40,9 +40,10 @@ struct lrl_backend {
   /* Per-context state (the cpu backend's packed weights); NULL where a backend has none. */
   lrl_status (*create)(struct lrl_ctx *ctx);
   void (*destroy)(struct lrl_ctx *ctx);
-  /* lrl_zero and lrl_move below; NULL: the host does them. */
+  /* lrl_zero, lrl_move and lrl_read below; NULL: the host does them. */
   void (*zero)(struct lrl_ctx *ctx, void *p, size_t bytes);
   void (*move)(struct lrl_ctx *ctx, void *to, const void *from, size_t bytes);
+  lrl_status (*read)(struct lrl_ctx *ctx, void *to, const void *from, size_t bytes);
   /* lrl_ctx_sync; NULL where ops are always done when they return. */
   lrl_status (*sync)(struct lrl_ctx *ctx);
   /* NULL: sums over ranks go through the host. */
@@ -67,7 +68,6 @@ struct lrl_ctx {
   struct lrl_arena scratch; /* an op's temporary memory; used is 0 between ops */
   struct lrl_arena packed;  /* re-laid weights, for the life of the context */
   int n_threads;
-  int passes;    /* see lrl_ctx_begin */
   bool repeated; /* see lrl_ctx_begin_repeated */
   struct lrl_repeats repeats;
   void *state; /* backend-private */
@@ -90,24 +90,26 @@ static inline const char *lrl_device_name(int device) {
  */
 lrl_status lrl_ctx_init(struct lrl_ctx *ctx, const char *name, int n_threads);
 void lrl_ctx_free(struct lrl_ctx *ctx);
-/* memset to 0 and memmove of operands of ops: weights, activations, gradients, state. What only the
- * host looks at (records, index lists) needs neither. */
+/* On a device, ops are only queued, in the order of the calls, and the host goes on. Memory of
+ * arenas is the device's: the host puts things there by lrl_zero and lrl_move, which are queued
+ * like ops, and looks at them by lrl_read, which waits. Operands in memory of the host's (index
+ * lists, layouts, results that are a few numbers) are the host's at any time: an op takes a copy of
+ * what it reads there, and where it has to write there it is done when it returns. Elsewhere every
+ * op is done when it returns.
+ *
+ * memset to 0 and memmove of operands of ops: weights, activations, gradients, state. `from` may be
+ * in memory of the host's, and is free when the call returns. */
 void lrl_zero(struct lrl_ctx *ctx, void *p, size_t bytes);
 void lrl_move(struct lrl_ctx *ctx, void *to, const void *from, size_t bytes);
+#define LRL_MOVE_PIECE ((size_t)4 << 20) /* scratch memory of a move over itself, at most */
+/* Copies what all earlier calls leave at `from`, memory of a device or not, to the host. */
+lrl_status lrl_read(struct lrl_ctx *ctx, void *to, const void *from, size_t bytes);
 /* Returns when everything called before is done: ops, and collectives whose ticket was used. */
 lrl_status lrl_ctx_sync(struct lrl_ctx *ctx);
-/* Between begin and end a device's ops are only queued, and the host goes on: before it reads what
- * they write, or writes what they read, it needs lrl_ctx_sync. Operands in memory of the host's are
- * the exception: an op takes a copy of what it reads, and waits where it has to write there.
- * Elsewhere every op is done when it returns. Pairs nest; the outermost end waits. */
-static inline void lrl_ctx_begin(struct lrl_ctx *ctx) { ctx->passes++; }
-lrl_status lrl_ctx_end(struct lrl_ctx *ctx);
-/* The same for ops that come again and again with the same sizes and addresses, as decoding steps
- * do: a device may keep them as one thing to launch. Does not nest; the bits are the same. */
-static inline void lrl_ctx_begin_repeated(struct lrl_ctx *ctx) {
-  lrl_ctx_begin(ctx);
-  ctx->repeated = true;
-}
+/* Between the two, ops that come again and again with the same sizes and addresses, as decoding
+ * steps do: a device may keep them as one thing to launch, which begins at the end at the latest,
+ * where the host waits. Does not nest; the bits are the same. */
+static inline void lrl_ctx_begin_repeated(struct lrl_ctx *ctx) { ctx->repeated = true; }
 lrl_status lrl_ctx_end_repeated(struct lrl_ctx *ctx);
 /* From now on this forward pass by cuDNN where it takes the operands: attention_fwd (bf16, no
  * shared prefixes, heads up to 128), patch_embed_fwd (addresses at multiples of 16 bytes).

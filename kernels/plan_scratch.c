@@ -196,30 +196,68 @@ SCRATCH(sumsq) {
 }
 SCRATCH(moments) {
   STAGE(a->mask, a->n);
+  STAGE(a->x, a->n);
+  STAGE(a->y, a->n);
   WORK(struct lrl_moments, pieces(a->n, 16384));
   STAGE(a->out, 1);
 }
-SCRATCH(whiten) { STAGE(a->mask, a->n); }
+SCRATCH(whiten) {
+  STAGE(a->mask, a->n);
+  STAGE(a->x, a->n);
+  STAGE(a->out, a->n);
+}
 
 /* ---- losses ---- */
 
 SCRATCH(bradley_terry) { STAGE(a->margin, a->n); }
 SCRATCH(approx_kl) {
+  const int64_t n = a->layout->n_tokens, seqs = a->layout->n_seqs;
   layout(need, a->layout);
-  WORK(double, a->layout->n_seqs);
+  STAGE(a->mask, n);
+  STAGE(a->logprobs, n);
+  STAGE(a->ref_logprobs, n);
+  STAGE(a->seq_weight, seqs);
+  STAGE(a->kl, n);
+  if (a->seq_weight != NULL)
+    STAGE(a->d_logprobs, n);
+  WORK(double, seqs);
   STAGE(a->loss, 1);
 }
 SCRATCH(ppo_policy) {
+  const int64_t n = a->layout->n_tokens, seqs = a->layout->n_seqs;
   layout(need, a->layout);
-  WORK(struct lrl_ppo_policy_stats, a->layout->n_seqs);
+  STAGE(a->mask, n);
+  STAGE(a->logprobs, n);
+  STAGE(a->old_logprobs, n);
+  STAGE(a->advantages, n);
+  STAGE(a->entropy, n);
+  STAGE(a->seq_weight, seqs);
+  STAGE(a->d_logprobs, n);
+  STAGE(a->d_entropy, n);
+  WORK(struct lrl_ppo_policy_stats, seqs);
   STAGE(a->stats, 1);
 }
 SCRATCH(ppo_value) {
+  const int64_t n = a->layout->n_tokens, seqs = a->layout->n_seqs;
   layout(need, a->layout);
-  WORK(struct lrl_ppo_value_stats, a->layout->n_seqs);
+  STAGE(a->mask, n);
+  STAGE(a->values, n);
+  if (a->cliprange > 0.0)
+    STAGE(a->old_values, n);
+  STAGE(a->returns, n);
+  STAGE(a->seq_weight, seqs);
+  STAGE(a->d_values, n);
+  WORK(struct lrl_ppo_value_stats, seqs);
   STAGE(a->stats, 1);
 }
 SCRATCH(gae) {
-  if (a->layout->n_seqs > 0)
-    layout(need, a->layout);
+  const int64_t n = a->layout->n_tokens;
+  if (a->layout->n_seqs == 0)
+    return;
+  layout(need, a->layout);
+  STAGE(a->mask, n);
+  STAGE(a->rewards, n);
+  STAGE(a->values, n);
+  STAGE(a->advantages, n);
+  STAGE(a->returns, n);
 }

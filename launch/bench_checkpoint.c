@@ -53,7 +53,7 @@ static lrl_status plain(struct checkpoint_bench *b, const char *path) {
 static lrl_status checkpoint(struct checkpoint_bench *b, const char *path) {
   struct lrl_checkpoint *k;
   LRL_TRY(lrl_checkpoint_create(path, NULL, &k));
-  lrl_status s = lrl_checkpoint_put_params(k, "params", &b->params);
+  lrl_status s = lrl_checkpoint_put_params(k, NULL, "params", &b->params);
   if (s == LRL_OK)
     return lrl_checkpoint_commit(k);
   lrl_checkpoint_discard(k);

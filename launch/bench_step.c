@@ -93,16 +93,22 @@ static lrl_status one_step(struct bench *b, double *loss, double t[3]) {
   struct lrl_decoder_output out;
   lrl_decoder_forward(&tape, &b->decoder, &in, &out);
   struct lrl_tensor *x = lrl_decoder_final(&tape, &b->decoder, &out, NULL, 0);
-  float weight = 1.0f / (float)b->layout.n_tokens;
+  const int64_t n = b->layout.n_tokens;
+  const float *losses = NULL;
   if (tape.status == LRL_OK)
-    lrl_nn_linear_cross_entropy(&tape, x,
-                                lrl_tensor_param(&tape, &b->params.units[b->output_unit], 0),
-                                b->target, weight, loss);
+    losses = lrl_nn_linear_cross_entropy(
+        &tape, x, lrl_tensor_param(&tape, &b->params.units[b->output_unit], 0), b->target,
+        1.0f / (float)n);
+  float *seen = lrl_tape_host(&tape, (size_t)n * sizeof *seen);
   LRL_TRY(tape.status);
   LRL_TRY(lrl_bench_stop(&watch, &t[0]));
   LRL_TRY(lrl_bench_start(&watch, false));
   LRL_TRY(lrl_backward(&tape));
   LRL_TRY(lrl_bench_stop(&watch, &t[1]));
+  LRL_TRY(lrl_read(&b->ctx, seen, losses, (size_t)n * sizeof *seen));
+  *loss = 0;
+  for (int64_t i = 0; i < n; i++)
+    *loss += (double)seen[i];
   struct lrl_optimizer_stats stats;
   LRL_TRY(lrl_bench_start(&watch, false));
   LRL_TRY(lrl_optimizer_step(&b->optimizer, 1e-4, &stats));

@@ -58,7 +58,7 @@ static lrl_status save(const char *path, const struct lrl_model_options *o,
     return LRL_FAIL(LRL_ERR_MEMORY, "no memory for the config");
   lrl_status s = lrl_checkpoint_create(path, NULL, &c);
   if (s == LRL_OK) {
-    s = lrl_language_model_put(c, config, t, &m->params);
+    s = lrl_language_model_put(c, NULL, config, t, &m->params);
     if (s == LRL_OK)
       s = lrl_checkpoint_commit(c);
     else

@@ -306,9 +306,7 @@ static void forward(struct lrl_tape *tape, struct lrl_decoder *d,
 void lrl_decoder_forward(struct lrl_tape *tape, struct lrl_decoder *d,
                          const struct lrl_decoder_input *in, struct lrl_decoder_output *out) {
   *out = (struct lrl_decoder_output){0};
-  lrl_ctx_begin(tape->ctx);
   forward(tape, d, in, out);
-  lrl_tape_ok(tape, lrl_ctx_end(tape->ctx));
 }
 
 struct lrl_tensor *lrl_decoder_final(struct lrl_tape *tape, struct lrl_decoder *d,

@@ -96,17 +96,16 @@ static struct drawn parts_of(void *p, int64_t n) {
   return (struct drawn){token, logprob, logprob + n};
 }
 
-/* Draws one token for each of n samples from rows of logits, in one go on a device; *out is on the
- * host. */
+/* Draws one token for each of n samples from rows of logits, in one go on a device. */
 static lrl_status draw(struct gen *g, struct lrl_tape *tape, const float *logits,
                        const int64_t *slots, int64_t n, struct drawn *out) {
   const struct lrl_gen_options *o = g->o;
   const int64_t v = g->lm->decoder->cfg.vocab_size;
   const size_t bytes = (size_t)n * (sizeof(int32_t) + 2 * sizeof(float));
   double *uniform = lrl_tape_host(tape, (size_t)n * sizeof *uniform);
-  void *results = lrl_tape_alloc(tape, bytes), *copy = lrl_tape_host(tape, bytes);
+  void *results = lrl_tape_alloc(tape, bytes);
   LRL_TRY(tape->status);
-  const struct drawn d = parts_of(results, n);
+  const struct drawn d = *out = parts_of(results, n);
   struct lrl_sample_args a = {.n_tokens = n,
                               .n_vocab = v,
                               .logits = logits,
@@ -124,23 +123,27 @@ static lrl_status draw(struct gen *g, struct lrl_tape *tape, const float *logits
   if (o->repetition_penalty < 1.0 || o->repetition_penalty > 1.0)
     LRL_TRY(list_seen(g, tape, slots, n, &a));
   LRL_TRY(lrl_sample(tape->ctx, &a));
-  LRL_TRY(lrl_logprob_fwd(tape->ctx,
-                          &(struct lrl_logprob_fwd_args){
-                              .n_tokens = n,
-                              .n_vocab = v,
-                              .temperature = o->temperature > 0.0 ? (float)o->temperature : 1.0f,
-                              .logits = logits,
-                              .target = d.token,
-                              .drawn = true,
-                              .logprobs = d.logprob}));
-  lrl_move(tape->ctx, copy, results, bytes);
-  *out = parts_of(copy, n);
-  return LRL_OK;
+  return lrl_logprob_fwd(tape->ctx,
+                         &(struct lrl_logprob_fwd_args){
+                             .n_tokens = n,
+                             .n_vocab = v,
+                             .temperature = o->temperature > 0.0 ? (float)o->temperature : 1.0f,
+                             .logits = logits,
+                             .target = d.token,
+                             .drawn = true,
+                             .logprobs = d.logprob});
 }
 
-static lrl_status take_all(struct gen *g, const int64_t *slots, int64_t n, const struct drawn *d) {
+/* Here the host waits. */
+static lrl_status take_all(struct gen *g, struct lrl_tape *tape, const int64_t *slots, int64_t n,
+                           const struct drawn *drawn) {
+  const size_t bytes = (size_t)n * (sizeof(int32_t) + 2 * sizeof(float));
+  void *copy = lrl_tape_host(tape, bytes);
+  LRL_TRY(tape->status);
+  LRL_TRY(lrl_read(tape->ctx, copy, drawn->token, bytes));
+  const struct drawn d = parts_of(copy, n);
   for (int64_t i = 0; i < n; i++)
-    LRL_TRY(take(g, &g->slot[slots[i]], d->token[i], d->logprob[i], d->sampling_logprob[i]));
+    LRL_TRY(take(g, &g->slot[slots[i]], d.token[i], d.logprob[i], d.sampling_logprob[i]));
   return LRL_OK;
 }
 
@@ -183,12 +186,8 @@ static lrl_status pack_prompts(struct gen *g, struct lrl_tape *tape, struct gen_
 static struct lrl_tensor *pass(struct gen *g, struct lrl_tape *tape,
                                const struct lrl_decoder_input *in, const int32_t *rows, int64_t n) {
   struct lrl_decoder_output out;
-  lrl_ctx_begin(tape->ctx);
   lrl_decoder_forward(tape, g->lm->decoder, in, &out);
-  struct lrl_tensor *logits =
-      lrl_lm_logits(tape, g->lm, lrl_decoder_final(tape, g->lm->decoder, &out, rows, n));
-  lrl_tape_ok(tape, lrl_ctx_end(tape->ctx));
-  return logits;
+  return lrl_lm_logits(tape, g->lm, lrl_decoder_final(tape, g->lm->decoder, &out, rows, n));
 }
 
 lrl_status gen_prefill(struct gen *g, struct gen_live *const *batch, int64_t n) {
@@ -224,7 +223,7 @@ lrl_status gen_first_tokens(struct gen *g, const int64_t *slots, int64_t n) {
     lrl_move(g->ctx, rows + i * v, g->slot[slots[i]].live->logits, (size_t)v * sizeof *rows);
   struct drawn d;
   LRL_TRY(draw(g, &tape, rows, slots, n, &d));
-  return take_all(g, slots, n, &d);
+  return take_all(g, &tape, slots, n, &d);
 }
 
 lrl_status gen_decode(struct gen *g, const int64_t *slots, int64_t n) {
@@ -243,14 +242,12 @@ lrl_status gen_decode(struct gen *g, const int64_t *slots, int64_t n) {
     ids[i] = slot->sample->tokens[slot->sample->n - 1];
   }
   in.ids = ids;
-  lrl_ctx_begin(g->ctx);
-  lrl_tape_ok(&tape, lrl_kv_pass(&tape, &g->cache, seq, n, n_new, &in));
+  LRL_TRY(lrl_kv_pass(&tape, &g->cache, seq, n, n_new, &in));
   lrl_ctx_begin_repeated(g->ctx);
   const struct lrl_tensor *logits = pass(g, &tape, &in, NULL, 0);
   if (tape.status == LRL_OK)
     lrl_tape_ok(&tape, draw(g, &tape, logits->data, slots, n, &d));
   lrl_tape_ok(&tape, lrl_ctx_end_repeated(g->ctx));
-  lrl_tape_ok(&tape, lrl_ctx_end(g->ctx));
   LRL_TRY(tape.status);
-  return take_all(g, slots, n, &d);
+  return take_all(g, &tape, slots, n, &d);
 }

@@ -93,10 +93,10 @@ struct lrl_tensor *lrl_nn_mean_pool(struct lrl_tape *tape, struct lrl_tensor *x,
                                     const struct lrl_layout *layout, const int32_t *seq, int64_t n);
 
 /* Cross-entropy of x W^T against targets (-100: ignored), in chunks of rows so that the logits of
- * the whole batch never exist. *loss_sum = sum_t weight*loss (double); the gradients of x and W are
- * made at once with the factor `weight`, so backward costs nothing more. */
-void lrl_nn_linear_cross_entropy(struct lrl_tape *tape, struct lrl_tensor *x, struct lrl_tensor *w,
-                                 const int32_t *target, float weight, double *loss_sum);
+ * the whole batch never exist. Returns weight*loss of each row, f32 [x->rows]; the gradients of x
+ * and W are made at once with the factor `weight`, so backward costs nothing more. */
+const float *lrl_nn_linear_cross_entropy(struct lrl_tape *tape, struct lrl_tensor *x,
+                                         struct lrl_tensor *w, const int32_t *target, float weight);
 
 /* f32 log-probabilities [t, 1] of target[t] (-100: 0, no gradient) under softmax(x W^T /
  * temperature), and with `entropy` not NULL the entropies of those distributions [t, 1]; see

@@ -164,21 +164,21 @@ struct lrl_tensor *lrl_nn_linear(struct lrl_tape *tape, struct lrl_tensor *x, st
 
 /* ---- fused linear + cross-entropy ---- */
 
-void lrl_nn_linear_cross_entropy(struct lrl_tape *tape, struct lrl_tensor *x, struct lrl_tensor *w,
-                                 const int32_t *target, float weight, double *loss_sum) {
+const float *lrl_nn_linear_cross_entropy(struct lrl_tape *tape, struct lrl_tensor *x,
+                                         struct lrl_tensor *w, const int32_t *target,
+                                         float weight) {
   enum { CHUNK = 512 }; /* rows of logits alive at a time: 64 MiB at a vocabulary of 32k */
   int64_t vocab = w->rows, chunk = x->rows < CHUNK ? x->rows : CHUNK;
-  *loss_sum = 0;
   bool grads = tape->record && (x->needs_grad || w->needs_grad);
   float beta = 0;
   char *dx = grads ? lrl_grad_target(tape, x, &beta) : NULL;
+  float *loss = lrl_tape_alloc(tape, (size_t)x->rows * sizeof *loss);
   size_t mark = lrl_arena_mark(tape->arena);
   float *logits = lrl_tape_alloc(tape, (size_t)(chunk * vocab) * sizeof *logits);
   void *dl = x->dtype == LRL_F32
                  ? logits
                  : lrl_tape_alloc(tape, (size_t)(chunk * vocab * lrl_dtype_bytes(x->dtype)));
-  float *loss = lrl_tape_alloc(tape, (size_t)chunk * sizeof *loss);
-  float *row_weight = lrl_tape_alloc(tape, (size_t)chunk * sizeof *row_weight);
+  float *row_weight = lrl_tape_host(tape, (size_t)chunk * sizeof *row_weight);
   for (int64_t i = 0; i < chunk && tape->status == LRL_OK; i++)
     row_weight[i] = weight;
   for (int64_t at_row = 0; at_row < x->rows && tape->status == LRL_OK; at_row += chunk) {
@@ -192,12 +192,11 @@ void lrl_nn_linear_cross_entropy(struct lrl_tape *tape, struct lrl_tensor *x, st
                                         .logits = logits,
                                         .weight = row_weight,
                                         .target = target + at_row,
-                                        .loss = loss,
+                                        .loss = loss + at_row,
                                         .d_dtype = x->dtype,
                                         .d_logits = grads ? dl : NULL};
-    if (tape->status == LRL_OK && lrl_tape_ok(tape, lrl_cross_entropy(tape->ctx, &ce)))
-      for (int64_t i = 0; i < n; i++)
-        *loss_sum += loss[i];
+    if (tape->status == LRL_OK)
+      lrl_tape_ok(tape, lrl_cross_entropy(tape->ctx, &ce));
     if (!grads || tape->status != LRL_OK)
       continue;
     y.dtype = x->dtype;
@@ -215,4 +214,5 @@ void lrl_nn_linear_cross_entropy(struct lrl_tape *tape, struct lrl_tensor *x, st
     lrl_tape_ok(tape, part_bwd(tape, &xs, w, lrl_param_grad(tape, w), vocab, &y, 0));
   }
   lrl_arena_reset(tape->arena, mark);
+  return loss;
 }

@@ -5,6 +5,7 @@
 #define LRL_PARAM_H
 #include "kernels/arena.h"
 #include "kernels/dtype.h"
+#include "kernels/status.h"
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -35,6 +36,9 @@ struct lrl_param_unit {
   int uses;         /* begun and not yet gone back through */
   bool touched;     /* something was added to grad */
   uint64_t version; /* >= 1; raised whenever data changes, so packed copies are re-made */
+  /* Set while data is on its way from other ranks; see lrl_param_ready. */
+  lrl_status (*arrive)(void *user, struct lrl_param_unit *unit);
+  void *arrive_user;
 };
 
 #define LRL_MAX_UNITS 256
@@ -42,6 +46,20 @@ struct lrl_param_set {
   int n_units;
   struct lrl_param_unit units[LRL_MAX_UNITS]; /* in forward order */
 };
+
+/* Before the first use of data after an update: ops called from now on find its values. The host
+ * does not wait. */
+static inline lrl_status lrl_param_ready(struct lrl_param_unit *unit) {
+  lrl_status (*arrive)(void *, struct lrl_param_unit *) = unit->arrive;
+  unit->arrive = NULL;
+  return arrive != NULL ? arrive(unit->arrive_user, unit) : LRL_OK;
+}
+/* Of all units. */
+static inline lrl_status lrl_param_set_ready(struct lrl_param_set *set) {
+  for (int u = 0; u < set->n_units; u++)
+    LRL_TRY(lrl_param_ready(&set->units[u]));
+  return LRL_OK;
+}
 
 /* Finds a parameter by official name; NULL when absent. */
 struct lrl_param *lrl_param_find(struct lrl_param_set *set, const char *name,

@@ -55,6 +55,7 @@ struct lrl_tensor *lrl_tensor_param(struct lrl_tape *tape, struct lrl_param_unit
   int64_t rows = p->ndim > 1 ? p->dim[0] : 1;
   bool trains = unit->trainable && unit->grad != NULL, grads = trains && tape->record;
   tape->saw_trainable = tape->saw_trainable || trains;
+  lrl_tape_ok(tape, lrl_param_ready(unit));
   return new_tensor(tape, (struct lrl_tensor){
                               .rows = rows,
                               .cols = p->n / rows,
@@ -189,7 +190,6 @@ static bool has_work(const struct lrl_node *n) {
 }
 
 lrl_status lrl_backward(struct lrl_tape *tape) {
-  lrl_ctx_begin(tape->ctx);
   for (struct lrl_node *n = tape->last; n != NULL && tape->status == LRL_OK; n = n->prev) {
     if (n->unit_done != NULL) {
       if (--n->unit_done->uses == 0)
@@ -207,7 +207,6 @@ lrl_status lrl_backward(struct lrl_tape *tape) {
     }
   }
   tape->last = NULL;
-  lrl_tape_ok(tape, lrl_ctx_end(tape->ctx));
   return tape->status;
 }
 

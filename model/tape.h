@@ -73,12 +73,12 @@ struct lrl_tensor *lrl_tensor_new(struct lrl_tape *tape, lrl_dtype dtype, int64_
 struct lrl_tensor *lrl_tensor_wrap(struct lrl_tape *tape, lrl_dtype dtype, int64_t rows,
                                    int64_t cols, void *data);
 /* A parameter of a unit as [dim[0], product of the rest] (1-D: [1, dim[0]]); needs a gradient iff
- * the unit is trainable and the tape records. */
+ * the unit is trainable and the tape records. Ops wait for its values (lrl_param_ready). */
 struct lrl_tensor *lrl_tensor_param(struct lrl_tape *tape, struct lrl_param_unit *unit, int index);
-/* Step memory for operands of ops; NULL on error (status set). Ops that are queued may still use it
- * (it was given back by an earlier op): the host writes there after lrl_ctx_sync only. */
+/* Step memory for operands of ops, a device's: the host uses lrl_zero, lrl_move and lrl_read. NULL
+ * on error (status set). */
 void *lrl_tape_alloc(struct lrl_tape *tape, size_t bytes);
-/* Step memory that only the host looks at. */
+/* Step memory of the host's: records, and lists that it fills for ops. */
 void *lrl_tape_host(struct lrl_tape *tape, size_t bytes);
 
 /* Appends a record with `bytes` of zeroed payload; NULL when not recording or after an error.

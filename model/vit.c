@@ -173,8 +173,8 @@ lrl_vit_forward(struct lrl_tape *tape, struct lrl_vit *v, const float *pixels, f
 struct lrl_tensor *lrl_vit_pooler(struct lrl_tape *tape, struct lrl_vit *v, struct lrl_tensor *x,
                                   int64_t n) {
   int64_t tokens = lrl_vit_tokens(&v->cfg);
-  int32_t *rows = lrl_tape_alloc(tape, (size_t)n * sizeof *rows);
-  if (!lrl_tape_ok(tape, lrl_ctx_sync(tape->ctx)))
+  int32_t *rows = lrl_tape_host(tape, (size_t)n * sizeof *rows);
+  if (tape->status != LRL_OK)
     return x;
   for (int64_t i = 0; i < n; i++)
     rows[i] = (int32_t)(i * tokens);

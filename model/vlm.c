@@ -178,10 +178,10 @@ struct lrl_tensor *lrl_vlm_merged(struct lrl_tape *tape, struct lrl_vlm *m,
   if (tiles != im->n_tiles)
     lrl_tape_ok(tape, LRL_FAIL(LRL_ERR_SHAPE, "%lld tiles were given for images that have %lld",
                                (long long)im->n_tiles, (long long)tiles));
-  int32_t *source = lrl_tape_alloc(tape, (size_t)total * 4 * sizeof *source);
-  int32_t *gn = lrl_tape_alloc(tape, (size_t)total * sizeof *gn);
-  int32_t *gn_rows = lrl_tape_alloc(tape, (size_t)total * sizeof *gn_rows);
-  if (!lrl_tape_ok(tape, lrl_ctx_sync(tape->ctx))) /* the host writes the lists */
+  int32_t *source = lrl_tape_host(tape, (size_t)total * 4 * sizeof *source);
+  int32_t *gn = lrl_tape_host(tape, (size_t)total * sizeof *gn);
+  int32_t *gn_rows = lrl_tape_host(tape, (size_t)total * sizeof *gn_rows);
+  if (tape->status != LRL_OK)
     return lrl_tensor_new(tape, m->cfg.dtype, 0, 0);
   for (int64_t t = 0; t < total; t++)
     gn[t] = -1;
@@ -229,7 +229,6 @@ struct lrl_tensor *lrl_vlm_embed_images(struct lrl_tape *tape, struct lrl_vlm *m
   if (!m->cfg.has_vision)
     lrl_tape_ok(tape,
                 LRL_FAIL(LRL_ERR_ARG, "this model has no vision tower, but the chat has images"));
-  lrl_ctx_begin(tape->ctx);
   if (m->cfg.has_vision)
     x = lrl_vlm_project(tape, m, lrl_vlm_merged(tape, m, in->images, NULL));
   if (tape->status == LRL_OK && in->image_tokens != NULL)
@@ -238,13 +237,11 @@ struct lrl_tensor *lrl_vlm_embed_images(struct lrl_tape *tape, struct lrl_vlm *m
     lrl_tape_ok(tape,
                 LRL_FAIL(LRL_ERR_SHAPE, "the images give %lld tokens, the chat has room for %lld",
                          (long long)x->rows, (long long)in->n_image_rows));
-  lrl_tape_ok(tape, lrl_ctx_end(tape->ctx));
   return x;
 }
 
 void lrl_vlm_decode(struct lrl_tape *tape, struct lrl_vlm *m, const struct lrl_vlm_input *in,
                     struct lrl_decoder_output *out) {
-  lrl_ctx_begin(tape->ctx);
   struct lrl_decoder_input d = {.ids = in->ids,
                                 .layout = in->layout,
                                 .images = lrl_vlm_embed_images(tape, m, in),
@@ -255,7 +252,6 @@ void lrl_vlm_decode(struct lrl_tape *tape, struct lrl_vlm *m, const struct lrl_v
                                 .token_key = in->token_key,
                                 .without_lora = in->without_lora};
   lrl_decoder_forward(tape, &m->decoder, &d, out);
-  lrl_tape_ok(tape, lrl_ctx_end(tape->ctx));
 }
 
 struct lrl_tensor *lrl_vlm_scores(struct lrl_tape *tape, struct lrl_vlm *m,
@@ -263,7 +259,6 @@ struct lrl_tensor *lrl_vlm_scores(struct lrl_tape *tape, struct lrl_vlm *m,
   struct lrl_decoder_output x;
   if (m->cfg.head != LRL_VLM_SCORE)
     lrl_tape_ok(tape, LRL_FAIL(LRL_ERR_ARG, "a language model gives no scores"));
-  lrl_ctx_begin(tape->ctx);
   lrl_vlm_decode(tape, m, in, &x);
   bool last = m->cfg.pooling == LRL_POOLING_LAST;
   struct lrl_tensor *h =
@@ -272,7 +267,5 @@ struct lrl_tensor *lrl_vlm_scores(struct lrl_tape *tape, struct lrl_vlm *m,
     h = lrl_nn_mean_pool(tape, h, in->layout, in->score_seqs, in->n_scores);
   struct lrl_param_unit *head = &m->params.units[m->head_unit];
   lrl_tape_unit_begin(tape, head);
-  struct lrl_tensor *scores = lrl_nn_head(tape, h, lrl_tensor_param(tape, head, 0));
-  lrl_tape_ok(tape, lrl_ctx_end(tape->ctx));
-  return scores;
+  return lrl_nn_head(tape, h, lrl_tensor_param(tape, head, 0));
 }

@@ -28,9 +28,9 @@ lrl_status lrl_checkpoint_create(const char *path, struct lrl_comm *comm,
 lrl_status lrl_checkpoint_put_text(struct lrl_checkpoint *k, const char *name, const char *text);
 lrl_status lrl_checkpoint_put_blob(struct lrl_checkpoint *k, const char *name, const void *bytes,
                                    size_t n);
-/* Every tensor of every unit, in the unit's dtype. */
-lrl_status lrl_checkpoint_put_params(struct lrl_checkpoint *k, const char *group,
-                                     struct lrl_param_set *set);
+/* Every tensor of every unit, in the unit's dtype; ctx: the device they are on, NULL: the host. */
+lrl_status lrl_checkpoint_put_params(struct lrl_checkpoint *k, struct lrl_ctx *ctx,
+                                     const char *group, struct lrl_param_set *set);
 /* Of every trainable tensor group/m/NAME, group/v/NAME and, for bf16 weights, group/master/NAME;
  * and the number of updates. */
 lrl_status lrl_checkpoint_put_optimizer(struct lrl_checkpoint *k, const char *group,

@@ -56,6 +56,10 @@ lrl_status lrl_dataset_end(struct lrl_checkpoint *k, struct lrl_dataset *d, lrl_
 
 /* A dataset as parameter p has it. */
 struct lrl_dataset lrl_tensor_shape(const struct lrl_param *p, lrl_dtype dtype);
+/* The next bytes of a tensor from memory of ctx's device, by way of the staging buffer where the
+ * host does not reach it. */
+lrl_status lrl_tensor_write(struct lrl_checkpoint *k, struct lrl_ctx *ctx, struct lrl_dataset *d,
+                            const void *data, size_t bytes);
 /* Opens a tensor and checks that it fits p. */
 lrl_status lrl_tensor_open(struct lrl_checkpoint *k, const char *name, const struct lrl_param *p,
                            struct lrl_dataset *d);

@@ -59,14 +59,18 @@ static lrl_status put_shard(struct transfer *t, int owner, int64_t lo, int64_t h
   const size_t bytes = (size_t)(hi - lo) * sizeof(float);
   if (owner == 0) {
     if (rank == 0 && t->file == LRL_OK)
-      t->file = lrl_dataset_write(t->k, &t->d, state_at(t->o, t->kind, t->unit, lo), bytes);
+      t->file =
+          lrl_tensor_write(t->k, t->o->ctx, &t->d, state_at(t->o, t->kind, t->unit, lo), bytes);
     return LRL_OK;
   }
   float *staging = (float *)(void *)t->k->staging;
   for (int64_t at = lo; at < hi; at += LRL_PIECE_FLOATS) {
     const int64_t n = hi - at < LRL_PIECE_FLOATS ? hi - at : LRL_PIECE_FLOATS;
-    if (rank == owner)
-      LRL_TRY(send_floats(t->k->comm, state_at(t->o, t->kind, t->unit, at), n, 0));
+    if (rank == owner) {
+      LRL_TRY(lrl_read(t->o->ctx, staging, state_at(t->o, t->kind, t->unit, at),
+                       (size_t)n * sizeof *staging));
+      LRL_TRY(send_floats(t->k->comm, staging, n, 0));
+    }
     if (rank != 0)
       continue;
     LRL_TRY(receive_floats(t->k->comm, staging, n, owner));

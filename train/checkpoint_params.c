@@ -71,8 +71,20 @@ static void *param_data(const struct lrl_param_unit *u, const struct lrl_param *
   return (char *)u->data + p->offset * lrl_dtype_bytes(u->dtype);
 }
 
-static lrl_status write_params(struct lrl_checkpoint *k, const char *group,
-                               const struct lrl_param_set *set) {
+lrl_status lrl_tensor_write(struct lrl_checkpoint *k, struct lrl_ctx *ctx, struct lrl_dataset *d,
+                            const void *data, size_t bytes) {
+  if (ctx == NULL || ctx->backend->read == NULL)
+    return lrl_dataset_write(k, d, data, bytes);
+  for (size_t at = 0; at < bytes; at += LRL_COMM_BUCKET) {
+    const size_t n = bytes - at < LRL_COMM_BUCKET ? bytes - at : LRL_COMM_BUCKET;
+    LRL_TRY(lrl_read(ctx, k->staging, (const char *)data + at, n));
+    LRL_TRY(lrl_dataset_write(k, d, k->staging, n));
+  }
+  return LRL_OK;
+}
+
+static lrl_status write_params(struct lrl_checkpoint *k, struct lrl_ctx *ctx, const char *group,
+                               struct lrl_param_set *set) {
   uint64_t bytes = 0;
   int64_t n = 0;
   for (int u = 0; u < set->n_units; u++) {
@@ -83,22 +95,24 @@ static lrl_status write_params(struct lrl_checkpoint *k, const char *group,
   LRL_TRY(lrl_file_group(k, group));
   for (int u = 0; u < set->n_units; u++)
     for (int i = 0; i < set->units[u].n_params; i++) {
-      const struct lrl_param_unit *unit = &set->units[u];
+      struct lrl_param_unit *unit = &set->units[u];
       const struct lrl_param *p = &unit->params[i];
       char name[2 * LRL_NAME_MAX];
       snprintf(name, sizeof name, "%s/%s", group, p->name);
       struct lrl_dataset d = lrl_tensor_shape(p, unit->dtype);
       lrl_status s = lrl_dataset_create(k, name, &d);
       if (s == LRL_OK)
-        s = lrl_dataset_write(k, &d, param_data(unit, p), (size_t)d.bytes);
+        s = lrl_param_ready(unit);
+      if (s == LRL_OK)
+        s = lrl_tensor_write(k, ctx, &d, param_data(unit, p), (size_t)d.bytes);
       LRL_TRY(lrl_dataset_end(k, &d, s));
     }
   return LRL_OK;
 }
 
-lrl_status lrl_checkpoint_put_params(struct lrl_checkpoint *k, const char *group,
-                                     struct lrl_param_set *set) {
-  lrl_status s = lrl_checkpoint_root(k) ? write_params(k, group, set) : LRL_OK;
+lrl_status lrl_checkpoint_put_params(struct lrl_checkpoint *k, struct lrl_ctx *ctx,
+                                     const char *group, struct lrl_param_set *set) {
+  lrl_status s = lrl_checkpoint_root(k) ? write_params(k, ctx, group, set) : LRL_OK;
   return lrl_comm_agree(k->comm, s);
 }
 

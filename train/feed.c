@@ -26,10 +26,10 @@ static int64_t find(const struct distinct *d, int64_t first_tile) {
 static lrl_status collect(struct lrl_tape *tape, const struct lrl_vit_config *c,
                           const struct lrl_batch *b, struct distinct *d) {
   size_t n = (size_t)b->n_images;
-  d->rows = lrl_tape_alloc(tape, n * sizeof *d->rows);
-  d->cols = lrl_tape_alloc(tape, n * sizeof *d->cols);
-  d->first_tile = lrl_tape_alloc(tape, n * sizeof *d->first_tile);
-  d->first_token = lrl_tape_alloc(tape, n * sizeof *d->first_token);
+  d->rows = lrl_tape_host(tape, n * sizeof *d->rows);
+  d->cols = lrl_tape_host(tape, n * sizeof *d->cols);
+  d->first_tile = lrl_tape_host(tape, n * sizeof *d->first_tile);
+  d->first_token = lrl_tape_host(tape, n * sizeof *d->first_token);
   LRL_TRY(tape->status);
   int64_t next_tile = 0;
   for (int64_t i = 0; i < b->n_images; i++) {
@@ -63,7 +63,7 @@ static uint64_t key_of(const struct lrl_batch *b, int64_t row, int64_t *pair) {
 
 static lrl_status key_tokens(struct lrl_tape *tape, const struct lrl_batch *b,
                              struct lrl_vlm_input *in) {
-  uint64_t *keys = lrl_tape_alloc(tape, (size_t)b->n_tokens * sizeof *keys);
+  uint64_t *keys = lrl_tape_host(tape, (size_t)b->n_tokens * sizeof *keys);
   LRL_TRY(tape->status);
   int64_t pair = 0;
   for (int64_t t = 0; t < b->n_tokens; t++)
@@ -91,10 +91,10 @@ lrl_status lrl_feed(struct lrl_tape *tape, const struct lrl_vlm *model, const st
   int64_t n = 0, pair = 0;
   for (int64_t i = 0; i < b->n_images; i++)
     n += b->images[i].n_rows;
-  int32_t *rows = lrl_tape_alloc(tape, (size_t)n * sizeof *rows);
-  int32_t *tokens = lrl_tape_alloc(tape, (size_t)n * sizeof *tokens);
-  uint64_t *keys = lrl_tape_alloc(tape, (size_t)n * sizeof *keys);
-  struct lrl_vlm_images *images = lrl_tape_alloc(tape, sizeof *images);
+  int32_t *rows = lrl_tape_host(tape, (size_t)n * sizeof *rows);
+  int32_t *tokens = lrl_tape_host(tape, (size_t)n * sizeof *tokens);
+  uint64_t *keys = lrl_tape_host(tape, (size_t)n * sizeof *keys);
+  struct lrl_vlm_images *images = lrl_tape_host(tape, sizeof *images);
   LRL_TRY(tape->status);
   bool in_order = n == d.n_tokens;
   n = 0;

@@ -35,10 +35,13 @@ lrl_status lrl_optimizer_init(struct lrl_optimizer *o, const struct lrl_optimize
   *o = (struct lrl_optimizer){.options = *options, .ctx = ctx, .params = params, .comm = comm};
   LRL_TRY(
       lrl_shard_init(&o->shard, options->zero_stage, options->host_sums, ctx, params, comm, arena));
-  lrl_status s = LRL_OK;
+  o->squares = lrl_arena_alloc(arena, (size_t)o->shard.n * sizeof *o->squares);
+  lrl_status s = o->squares != NULL ? LRL_OK : LRL_ERR_MEMORY;
   for (int i = 0; i < params->n_units && s == LRL_OK; i++)
     if (params->units[i].trainable)
       s = make_state(o, i, arena);
+  if (s == LRL_OK)
+    s = lrl_ctx_sync(ctx); /* whoever loads a state may write it */
   return lrl_comm_agree(comm, s);
 }
 
@@ -53,15 +56,17 @@ void lrl_optimizer_destroy(struct lrl_optimizer *o) {
 
 /* Sum of squares of the gradient over all ranks: each adds up its slices. */
 static lrl_status square_sum(struct lrl_optimizer *o, double *total) {
-  *total = 0;
-  for (int i = o->shard.n - 1; i >= 0; i--) { /* forward order */
+  double sums[LRL_MAX_UNITS];
+  for (int i = 0; i < o->shard.n; i++) {
     int64_t lo, hi;
-    double sum = 0;
     lrl_shard_range(&o->shard, o->shard.unit_at[i], lrl_comm_rank(o->comm), &lo, &hi);
-    LRL_TRY(lrl_sumsq(o->ctx,
-                      &(struct lrl_sumsq_args){.n = hi - lo, .x = o->shard.slice[i], .out = &sum}));
-    *total += sum;
+    LRL_TRY(lrl_sumsq(o->ctx, &(struct lrl_sumsq_args){
+                                  .n = hi - lo, .x = o->shard.slice[i], .out = &o->squares[i]}));
   }
+  LRL_TRY(lrl_read(o->ctx, sums, o->squares, (size_t)o->shard.n * sizeof *sums));
+  *total = 0;
+  for (int i = o->shard.n - 1; i >= 0; i--) /* forward order */
+    *total += sums[i];
   return lrl_comm_sum_f64(o->comm, total, 1);
 }
 
@@ -97,6 +102,7 @@ static lrl_status update_units(struct lrl_optimizer *o, double lr, double scale)
     const float *grad = o->shard.stage > 0 ? o->shard.slice[i] : u->grad;
     int64_t lo, hi;
     lrl_optimizer_range(o, unit, lrl_comm_rank(o->comm), &lo, &hi);
+    LRL_TRY(lrl_param_ready(u));
     for (int j = 0; j < u->n_params; j++)
       LRL_TRY(update(o, unit, &u->params[j], lo, hi, grad, lr, scale));
     u->version++;
@@ -107,9 +113,7 @@ static lrl_status update_units(struct lrl_optimizer *o, double lr, double scale)
 
 static lrl_status update_all(struct lrl_optimizer *o, double lr, double scale) {
   o->step++;
-  lrl_ctx_begin(o->ctx);
-  const lrl_status s = update_units(o, lr, scale), end = lrl_ctx_end(o->ctx);
-  return s != LRL_OK ? s : end;
+  return update_units(o, lr, scale);
 }
 
 lrl_status lrl_optimizer_step(struct lrl_optimizer *o, double lr,

@@ -24,6 +24,7 @@ struct lrl_optimizer {
   struct lrl_comm *comm;
   struct lrl_shard shard;
   float *m[LRL_MAX_UNITS], *v[LRL_MAX_UNITS];
+  double *squares;              /* by place in the shard's order: sums of squares of slices */
   float *master[LRL_MAX_UNITS]; /* f32 weights; the unit's own data when that is f32 */
   int64_t step;                 /* updates made */
 };

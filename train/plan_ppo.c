@@ -122,7 +122,7 @@ static lrl_status data(struct ppo_plan *p) {
 
 static lrl_status prompts(struct ppo_plan *p, struct lrl_ppo_experience *e) {
   const int64_t n = p->t.cfg->rollout_batch_size, ranks = p->s->ranks;
-  e->prompt = lrl_arena_alloc(&p->t.memory, (size_t)(n / ranks + 1) * sizeof *e->prompt);
+  e->prompt = lrl_arena_host(&p->t.memory, (size_t)(n / ranks + 1) * sizeof *e->prompt);
   if (e->prompt == NULL)
     return LRL_ERR_MEMORY;
   for (int64_t i = 0; i < n; i += ranks)

@@ -119,7 +119,7 @@ static lrl_status read_models(struct lrl_ppo_trainer *t) {
   LRL_TRY(lrl_arena_init(&t->memory, "responses and cache", (size_t)256 << 30));
   LRL_TRY(lrl_ppo_models_open(&t->models, c, &t->ctx));
   if (t->models.ema.present)
-    lrl_ppo_average(&t->models.ema.model, &t->models.policy.model, 0.0);
+    LRL_TRY(lrl_ppo_average(&t->ctx, &t->models.ema.model, &t->models.policy.model, 0.0));
   if (t->models.reward != NULL)
     LRL_TRY(lrl_judge_init(&t->judge, t->models.reward, &(struct lrl_judge_options){0}));
   t->policy_config = lrl_ppo_policy_config(&t->models.policy);
@@ -148,6 +148,8 @@ static lrl_status set_up(struct lrl_ppo_trainer *t, const char *config_text) {
   int64_t values = 0, timing = 0;
   if (t->run.resume[0] != '\0')
     LRL_TRY(lrl_comm_agree(t->comm, lrl_ppo_resume(t, &values, &timing)));
+  lrl_ppo_models_settle(&t->models);
+  lrl_arena_settle(&t->state);
   lrl_status s = LRL_OK;
   if (lrl_comm_rank(t->comm) == 0)
     s = lrl_metrics_open(&t->metrics, t->cfg->run.output_dir, values, timing);

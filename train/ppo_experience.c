@@ -10,12 +10,12 @@ struct pass {
   struct lrl_vlm *model;
   const void *images;
   bool without_lora;
-  float *out, *entropy; /* entropy may be NULL */
+  float *out, *entropy; /* [n_tokens] of the host; entropy may be NULL */
 };
 
 static lrl_status micro_batch(struct lrl_ppo_trainer *t, const struct lrl_ppo_experience *e,
                               const struct pass *p, struct lrl_ppo_cursor *cursor,
-                              struct lrl_ppo_slice *slices, bool *more) {
+                              struct lrl_ppo_slice *slices, float *out, bool *more) {
   int64_t n;
   struct lrl_tape tape;
   struct lrl_ppo_packed packed;
@@ -35,9 +35,9 @@ static lrl_status micro_batch(struct lrl_ppo_trainer *t, const struct lrl_ppo_ex
     x = lrl_ppo_logprobs(&tape, p->model, &packed.batch, &pass,
                          p->entropy == NULL ? NULL : &entropy);
   LRL_TRY(tape.status);
-  lrl_ppo_unpack(e, slices, n, x->data, p->out);
+  lrl_ppo_unpack(&t->ctx, e, slices, n, x->data, out);
   if (entropy != NULL)
-    lrl_ppo_unpack(e, slices, n, entropy->data, p->entropy);
+    lrl_ppo_unpack(&t->ctx, e, slices, n, entropy->data, out + e->n_tokens);
   return LRL_OK;
 }
 
@@ -45,25 +45,31 @@ static lrl_status run(struct lrl_ppo_trainer *t, const struct lrl_ppo_experience
                       const struct pass *p, double *seconds) {
   const double t0 = omp_get_wtime();
   struct lrl_ppo_slice *slices =
-      lrl_arena_alloc(&t->steps, (size_t)(e->n_prompts + 1) * sizeof *slices);
-  int64_t *list = lrl_arena_alloc(&t->steps, (size_t)(e->n_prompts + 1) * sizeof *list);
-  if (slices == NULL || list == NULL)
+      lrl_arena_host(&t->steps, (size_t)(e->n_prompts + 1) * sizeof *slices);
+  int64_t *list = lrl_arena_host(&t->steps, (size_t)(e->n_prompts + 1) * sizeof *list);
+  /* Read once, at the end: meanwhile the host runs ahead of the device. */
+  const size_t bytes = (size_t)e->n_tokens * sizeof(float);
+  float *out = lrl_arena_alloc(&t->steps, p->entropy != NULL ? 2 * bytes : bytes);
+  if (slices == NULL || list == NULL || out == NULL)
     return LRL_ERR_MEMORY;
   for (int64_t i = 0; i < e->n_prompts; i++)
     list[i] = i;
   struct lrl_ppo_cursor cursor = {.prompts = list, .n = e->n_prompts};
   const size_t mark = lrl_arena_mark(&t->steps);
   for (bool more = true; more;) {
-    LRL_TRY(micro_batch(t, e, p, &cursor, slices, &more));
+    LRL_TRY(micro_batch(t, e, p, &cursor, slices, out, &more));
     lrl_arena_reset(&t->steps, mark);
   }
+  LRL_TRY(lrl_read(&t->ctx, p->out, out, bytes));
+  if (p->entropy != NULL)
+    LRL_TRY(lrl_read(&t->ctx, p->entropy, out + e->n_tokens, bytes));
   lrl_arena_reset(&t->steps, 0);
   *seconds = omp_get_wtime() - t0;
   return LRL_OK;
 }
 
 static float *room(struct lrl_ppo_trainer *t, const struct lrl_ppo_experience *e) {
-  return lrl_arena_alloc(&t->memory, (size_t)e->n_tokens * sizeof(float));
+  return lrl_arena_host(&t->memory, (size_t)e->n_tokens * sizeof(float));
 }
 
 lrl_status lrl_ppo_logprobs_of(struct lrl_ppo_trainer *t, struct lrl_ppo_experience *e) {
@@ -105,7 +111,7 @@ static lrl_status values_of(struct lrl_ppo_trainer *t, struct lrl_ppo_experience
 static lrl_status shape(struct lrl_ppo_trainer *t, struct lrl_ppo_experience *e, double *out) {
   const int64_t n = e->n_responses;
   struct lrl_group *groups =
-      lrl_arena_alloc(&t->memory, (size_t)(e->n_prompts + 1) * sizeof *groups);
+      lrl_arena_host(&t->memory, (size_t)(e->n_prompts + 1) * sizeof *groups);
   if (groups == NULL)
     return LRL_ERR_MEMORY;
   for (int64_t k = 0; k < n; k++)
@@ -119,7 +125,7 @@ static lrl_status shape(struct lrl_ppo_trainer *t, struct lrl_ppo_experience *e,
 lrl_status lrl_ppo_advantages(struct lrl_ppo_trainer *t, struct lrl_ppo_experience *e) {
   const struct lrl_ppo_config *c = t->cfg;
   const struct lrl_layout responses = lrl_ppo_responses(e);
-  double *scores = lrl_arena_alloc(&t->memory, (size_t)e->n_responses * sizeof *scores);
+  double *scores = lrl_arena_host(&t->memory, (size_t)e->n_responses * sizeof *scores);
   float *advantages = room(t, e), *returns = room(t, e), *kl = room(t, e), *rewards = room(t, e);
   if (scores == NULL || advantages == NULL || returns == NULL || kl == NULL || rewards == NULL)
     return LRL_ERR_MEMORY;

@@ -70,7 +70,7 @@ lrl_status lrl_ppo_network_build(const struct lrl_tokenizer_info *tokenizer,
 }
 
 /* Values of every parameter that both have under one name. */
-static void copy_weights(struct lrl_vlm *to, struct lrl_vlm *from) {
+static void copy_weights(struct lrl_ctx *ctx, struct lrl_vlm *to, struct lrl_vlm *from) {
   for (int u = 0; u < to->params.n_units; u++) {
     struct lrl_param_unit *unit = &to->params.units[u], *other;
     const int64_t bytes = lrl_dtype_bytes(unit->dtype);
@@ -78,16 +78,16 @@ static void copy_weights(struct lrl_vlm *to, struct lrl_vlm *from) {
       const struct lrl_param *p = &unit->params[i];
       const struct lrl_param *q = lrl_param_find(&from->params, p->name, &other);
       if (q != NULL && q->n == p->n && other->dtype == unit->dtype)
-        memcpy((char *)unit->data + p->offset * bytes, (char *)other->data + q->offset * bytes,
-               (size_t)(p->n * bytes));
+        lrl_move(ctx, (char *)unit->data + p->offset * bytes,
+                 (char *)other->data + q->offset * bytes, (size_t)(p->n * bytes));
     }
     unit->version++;
   }
 }
 
-static void clear_head(struct lrl_vlm *m) {
+static void clear_head(struct lrl_ctx *ctx, struct lrl_vlm *m) {
   struct lrl_param_unit *head = &m->params.units[m->head_unit];
-  memset(head->data, 0, (size_t)(head->n * lrl_dtype_bytes(head->dtype)));
+  lrl_zero(ctx, head->data, (size_t)(head->n * lrl_dtype_bytes(head->dtype)));
   head->version++;
 }
 
@@ -103,8 +103,9 @@ static lrl_status load(struct source *s, struct lrl_ctx *ctx, struct lrl_vlm *m)
   if (status == LRL_OK && s->o.model.lora_r > 0)
     status = lrl_decoder_merge_lora(ctx, &saved.decoder);
   if (status == LRL_OK) {
-    clear_head(m);
-    copy_weights(m, &saved);
+    clear_head(ctx, m);
+    copy_weights(ctx, m, &saved);
+    status = lrl_ctx_sync(ctx);
   }
   lrl_vlm_free(&saved);
   return status;
@@ -194,7 +195,7 @@ static lrl_status open_critic(struct lrl_ppo_models *m, const struct lrl_ppo_con
   LRL_TRY_GOTO(network(&m->critic, &s, ctx, LRL_VLM_SCORE, true, c->critic_lora_r,
                        c->critic_lora_alpha, (uint64_t)c->seed));
   if (c->critic_reset_head)
-    clear_head(&m->critic.model);
+    clear_head(ctx, &m->critic.model);
 done:
   source_close(&s);
   return status;
@@ -236,10 +237,20 @@ lrl_status lrl_ppo_models_open(struct lrl_ppo_models *m, const struct lrl_ppo_co
   if (c->reward_model[0] != '\0')
     LRL_TRY(lrl_saved_model_open(c->reward_model, "reward", lrl_device_name(c->device),
                                  (int)c->threads, &m->reward));
+  LRL_TRY(lrl_ctx_sync(ctx)); /* the host compares weights */
   LRL_TRY(share_vision(m, &m->reference, "reference"));
   LRL_TRY(share_vision(m, &m->critic, "critic"));
   see_with(m);
   return LRL_OK;
+}
+
+void lrl_ppo_models_settle(struct lrl_ppo_models *m) {
+  struct lrl_ppo_network *all[] = {&m->policy, &m->reference, &m->critic, &m->ema};
+  for (int i = 0; i < 4; i++)
+    if (all[i]->present)
+      lrl_arena_settle(&all[i]->model.weights);
+  if (m->reward != NULL)
+    lrl_arena_settle(&m->reward->model.weights);
 }
 
 void lrl_ppo_models_close(struct lrl_ppo_models *m) {

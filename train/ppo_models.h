@@ -31,6 +31,8 @@ struct lrl_ppo_models {
  * failure. */
 lrl_status lrl_ppo_models_open(struct lrl_ppo_models *m, const struct lrl_ppo_config *c,
                                struct lrl_ctx *ctx);
+/* See lrl_arena_settle; once everything is loaded. */
+void lrl_ppo_models_settle(struct lrl_ppo_models *m);
 void lrl_ppo_models_close(struct lrl_ppo_models *m);
 
 /* The network of one of them, its weights not yet set: only the decoder and the head may train. */

@@ -101,7 +101,7 @@ static lrl_status gather(struct lrl_tape *tape, const struct lrl_ppo_experience 
   *out = NULL;
   if (from == NULL)
     return LRL_OK;
-  float *to = lrl_tape_alloc(tape, (size_t)n_tokens * sizeof *to);
+  float *to = lrl_tape_host(tape, (size_t)n_tokens * sizeof *to);
   *out = to;
   LRL_TRY(tape->status);
   for (int64_t i = 0; i < n; i++) {
@@ -114,12 +114,12 @@ static lrl_status gather(struct lrl_tape *tape, const struct lrl_ppo_experience 
   return LRL_OK;
 }
 
-void lrl_ppo_unpack(const struct lrl_ppo_experience *e, const struct lrl_ppo_slice *slices,
-                    int64_t n, const float *packed, float *to) {
+void lrl_ppo_unpack(struct lrl_ctx *ctx, const struct lrl_ppo_experience *e,
+                    const struct lrl_ppo_slice *slices, int64_t n, const float *packed, float *to) {
   for (int64_t i = 0; i < n; i++) {
     const int64_t begin_at = e->start[slices[i].first], last = slices[i].first + slices[i].n - 1;
     const int64_t count = e->start[last] + e->length[last] - begin_at;
-    memcpy(to + begin_at, packed, (size_t)count * sizeof *to);
+    lrl_move(ctx, to + begin_at, packed, (size_t)count * sizeof *to);
     packed += count;
   }
 }
@@ -144,7 +144,7 @@ lrl_status lrl_ppo_pack(struct lrl_tape *tape, const struct lrl_ppo_experience *
                         const struct lrl_ppo_slice *slices, int64_t n, const struct lrl_vlm *model,
                         const void *images, struct lrl_ppo_packed *out) {
   const struct sizes z = measure(e, slices, n);
-  int32_t *all = lrl_tape_alloc(
+  int32_t *all = lrl_tape_host(
       tape, (size_t)(z.tokens + 3 * z.seqs + z.images + 2 * z.responses + 2 * z.response_tokens) *
                 sizeof *all);
   LRL_TRY(tape->status);

@@ -22,7 +22,7 @@ static int64_t drawn(struct lrl_ppo_trainer *t, int64_t at) {
 }
 
 static void *room(struct lrl_ppo_trainer *t, int64_t n, size_t bytes) {
-  return lrl_arena_alloc(&t->memory, (size_t)n * bytes);
+  return lrl_arena_host(&t->memory, (size_t)n * bytes);
 }
 
 /* This rank's share: positions rank, rank + n_ranks, ... */
@@ -68,7 +68,7 @@ static lrl_status embed(struct lrl_ppo_trainer *t, const struct lrl_prompt *p, c
                         const struct viewer *v, int n, int64_t row, int64_t n_rows) {
   struct lrl_tape tape;
   lrl_tape_init(&tape, &t->ctx, &t->steps, false);
-  int32_t *grid = lrl_tape_alloc(&tape, (size_t)p->n_images * 2 * sizeof *grid);
+  int32_t *grid = lrl_tape_host(&tape, (size_t)p->n_images * 2 * sizeof *grid);
   LRL_TRY(tape.status);
   for (int64_t k = 0; k < p->n_images; k++) {
     grid[k] = p->image[k].grid.rows;
@@ -112,8 +112,8 @@ static lrl_status see(struct lrl_ppo_trainer *t, struct lrl_ppo_experience *e) {
   }
   for (int k = 0; k < n_viewers && e->n_image_rows > 0; k++) {
     const struct lrl_vlm_config *c = &v[k].model->cfg;
-    *v[k].images =
-        room(t, e->n_image_rows * c->decoder.hidden_size, (size_t)lrl_dtype_bytes(c->dtype));
+    *v[k].images = lrl_arena_alloc(
+        &t->memory, (size_t)(e->n_image_rows * c->decoder.hidden_size * lrl_dtype_bytes(c->dtype)));
     if (*v[k].images == NULL)
       return LRL_ERR_MEMORY;
   }
@@ -125,7 +125,7 @@ static lrl_status see(struct lrl_ppo_trainer *t, struct lrl_ppo_experience *e) {
     p.first_image = row;
     if (p.n_images > 0) {
       float *tiles =
-          lrl_arena_alloc(&t->steps, (size_t)(lrl_prompt_n_tiles(&p.data) * tile) * sizeof *tiles);
+          lrl_arena_host(&t->steps, (size_t)(lrl_prompt_n_tiles(&p.data) * tile) * sizeof *tiles);
       s = tiles == NULL              ? LRL_ERR_MEMORY
           : t->images->tiles == NULL ? blank(t, &p.data, tiles)
                                      : lrl_prompt_tiles(&p.data, t->images, tiles);

@@ -34,7 +34,7 @@ static lrl_status put_config(struct lrl_ppo_trainer *t, struct lrl_checkpoint *c
     return LRL_FAIL(LRL_ERR_MEMORY, "no memory for the config");
   snprintf(text, n, "%s%s", t->policy_config, t->run.config_text);
   const lrl_status s =
-      lrl_language_model_put(c, text, t->models.tokenizer, &t->models.policy.model.params);
+      lrl_language_model_put(c, &t->ctx, text, t->models.tokenizer, &t->models.policy.model.params);
   free(text);
   return s;
 }
@@ -48,13 +48,13 @@ static lrl_status write_parts(struct lrl_ppo_trainer *t, struct lrl_checkpoint *
   free(text);
   LRL_TRY(status);
   if (m->ema.present)
-    LRL_TRY(lrl_checkpoint_put_params(c, "ema", &m->ema.model.params));
+    LRL_TRY(lrl_checkpoint_put_params(c, &t->ctx, "ema", &m->ema.model.params));
   if (!t->cfg->save_optimizer)
     return LRL_OK;
   LRL_TRY(lrl_checkpoint_put_optimizer(c, "optimizer", &t->actor));
   if (!m->critic.present)
     return LRL_OK;
-  LRL_TRY(lrl_checkpoint_put_params(c, "critic", &m->critic.model.params));
+  LRL_TRY(lrl_checkpoint_put_params(c, &t->ctx, "critic", &m->critic.model.params));
   return lrl_checkpoint_put_optimizer(c, "critic_optimizer", &t->value);
 }
 

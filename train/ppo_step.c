@@ -44,7 +44,7 @@ struct lrl_tensor *lrl_ppo_values(struct lrl_tape *tape, struct lrl_vlm *critic,
 static const float *weights(struct lrl_tape *tape, const struct lrl_ppo_batch *b,
                             const struct lrl_ppo_objective *o, const struct lrl_loss_count *step,
                             double scale) {
-  float *w = lrl_tape_alloc(tape, (size_t)b->responses.n_seqs * sizeof *w);
+  float *w = lrl_tape_host(tape, (size_t)b->responses.n_seqs * sizeof *w);
   if (w != NULL)
     lrl_loss_weights(o->loss_agg, &b->responses, b->mask, step, o->norm_length, w);
   for (int64_t s = 0; w != NULL && s < b->responses.n_seqs; s++)
@@ -62,9 +62,9 @@ lrl_ppo_policy_micro_batch(struct lrl_tape *tape, struct lrl_vlm *policy,
   const float *weight = weights(tape, b, o, step, 1.0);
   float *d_logprobs = lrl_tape_alloc(tape, n * sizeof *d_logprobs);
   float *d_entropy = lrl_tape_alloc(tape, n * sizeof *d_entropy);
+  struct lrl_ppo_policy_stats *stats = lrl_tape_alloc(tape, sizeof *stats), seen;
+  double *kl = lrl_tape_alloc(tape, sizeof *kl), seen_kl = 0.0;
   LRL_TRY(tape->status);
-  struct lrl_ppo_policy_stats stats;
-  double kl = 0.0;
   LRL_TRY(lrl_ppo_policy(tape->ctx, &(struct lrl_ppo_policy_args){
                                         .layout = &b->responses,
                                         .mask = b->mask,
@@ -80,7 +80,7 @@ lrl_ppo_policy_micro_batch(struct lrl_tape *tape, struct lrl_vlm *policy,
                                         .advantages = targets->advantages,
                                         .entropy = entropy->data,
                                         .seq_weight = weight,
-                                        .stats = &stats,
+                                        .stats = stats,
                                         .d_logprobs = d_logprobs,
                                         .d_entropy = d_entropy}));
   if (o->kl_loss)
@@ -94,16 +94,21 @@ lrl_ppo_policy_micro_batch(struct lrl_tape *tape, struct lrl_vlm *policy,
                                                               .ref_logprobs = targets->ref_logprobs,
                                                               .coef = o->kl_coef,
                                                               .seq_weight = weight,
-                                                              .loss = &kl,
+                                                              .loss = kl,
                                                               .d_logprobs = d_logprobs}));
-  lrl_ppo_policy_stats_add(&sums->policy, &stats);
-  sums->kl_loss += kl;
-  if (!tape->record)
-    return LRL_OK;
-  lrl_grad_seed(tape, logprobs, d_logprobs);
-  if (o->entropy_coef != 0.0)
-    lrl_grad_seed(tape, entropy, d_entropy);
-  return lrl_backward(tape);
+  if (tape->record) {
+    lrl_grad_seed(tape, logprobs, d_logprobs);
+    if (o->entropy_coef != 0.0)
+      lrl_grad_seed(tape, entropy, d_entropy);
+    LRL_TRY(lrl_backward(tape));
+  }
+  /* Last, so that the device has the backward to do while the host waits. */
+  LRL_TRY(lrl_read(tape->ctx, &seen, stats, sizeof seen));
+  if (o->kl_loss)
+    LRL_TRY(lrl_read(tape->ctx, &seen_kl, kl, sizeof seen_kl));
+  lrl_ppo_policy_stats_add(&sums->policy, &seen);
+  sums->kl_loss += seen_kl;
+  return LRL_OK;
 }
 
 lrl_status lrl_ppo_value_micro_batch(struct lrl_tape *tape, struct lrl_vlm *critic,
@@ -115,8 +120,8 @@ lrl_status lrl_ppo_value_micro_batch(struct lrl_tape *tape, struct lrl_vlm *crit
   struct lrl_tensor *values = lrl_ppo_values(tape, critic, b, pass);
   const float *weight = weights(tape, b, o, step, o->vf_coef);
   float *d_values = lrl_tape_alloc(tape, (size_t)b->responses.n_tokens * sizeof *d_values);
+  struct lrl_ppo_value_stats *stats = lrl_tape_alloc(tape, sizeof *stats), seen;
   LRL_TRY(tape->status);
-  struct lrl_ppo_value_stats stats;
   LRL_TRY(lrl_ppo_value(tape->ctx, &(struct lrl_ppo_value_args){.layout = &b->responses,
                                                                 .mask = b->mask,
                                                                 .cliprange = o->cliprange_value,
@@ -124,11 +129,13 @@ lrl_status lrl_ppo_value_micro_batch(struct lrl_tape *tape, struct lrl_vlm *crit
                                                                 .old_values = targets->old_values,
                                                                 .returns = targets->returns,
                                                                 .seq_weight = weight,
-                                                                .stats = &stats,
+                                                                .stats = stats,
                                                                 .d_values = d_values}));
-  lrl_ppo_value_stats_add(sums, &stats);
-  if (!tape->record)
-    return LRL_OK;
-  lrl_grad_seed(tape, values, d_values);
-  return lrl_backward(tape);
+  if (tape->record) {
+    lrl_grad_seed(tape, values, d_values);
+    LRL_TRY(lrl_backward(tape));
+  }
+  LRL_TRY(lrl_read(tape->ctx, &seen, stats, sizeof seen));
+  lrl_ppo_value_stats_add(sums, &seen);
+  return LRL_OK;
 }

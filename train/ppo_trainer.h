@@ -24,8 +24,9 @@ struct lrl_ppo_prompt {
   int64_t first_image, n_images; /* rows of the image tokens */
   int64_t first, n;              /* responses */
 };
-/* What an iteration of this rank is made of; lives in an arena that is reset for the next. A
- * response's tokens are [start, start + length) of the token arrays. */
+/* What an iteration of this rank is made of; lives in an arena that is reset for the next, on the
+ * host but for the image tokens. A response's tokens are [start, start + length) of the token
+ * arrays. */
 struct lrl_ppo_experience {
   int64_t n_prompts, n_responses, n_tokens, n_image_rows, n_aside;
   struct lrl_ppo_prompt *prompt;
@@ -155,15 +156,16 @@ struct lrl_ppo_packed {
 lrl_status lrl_ppo_pack(struct lrl_tape *tape, const struct lrl_ppo_experience *e,
                         const struct lrl_ppo_slice *slices, int64_t n, const struct lrl_vlm *model,
                         const void *images, struct lrl_ppo_packed *out);
-/* A packed array back to the experience's place of it. */
-void lrl_ppo_unpack(const struct lrl_ppo_experience *e, const struct lrl_ppo_slice *slices,
-                    int64_t n, const float *packed, float *to);
+/* A packed array back to the experience's place of it; both are operands of ops. */
+void lrl_ppo_unpack(struct lrl_ctx *ctx, const struct lrl_ppo_experience *e,
+                    const struct lrl_ppo_slice *slices, int64_t n, const float *packed, float *to);
 
 /* ppo_update.c: all epochs and minibatches of an iteration. */
 lrl_status lrl_ppo_update(struct lrl_ppo_trainer *t, const struct lrl_ppo_experience *e,
                           double actor_lr, double critic_lr, struct lrl_ppo_update_report *report);
 /* ema = beta * ema + (1 - beta) * policy; beta 0 copies. */
-void lrl_ppo_average(struct lrl_vlm *ema, const struct lrl_vlm *policy, double beta);
+lrl_status lrl_ppo_average(struct lrl_ctx *ctx, struct lrl_vlm *ema, struct lrl_vlm *policy,
+                           double beta);
 
 /* ppo_ptx.c: reads ptx.data when ptx.coef is not 0; then, as the last part of an optimizer step of
  * the policy, adds the gradient of ptx_coef * mean loss of a batch of answers. sums: this rank's

@@ -75,7 +75,7 @@ static lrl_status step(struct lrl_ppo_trainer *t, const struct lrl_ppo_experienc
   const bool ptx = !s->critic && t->ptx_next != NULL;
   const size_t begin = lrl_arena_mark(&t->steps);
   const size_t bytes = (size_t)(b->n + 1) * sizeof(struct lrl_ppo_slice);
-  struct lrl_ppo_slice *slices = lrl_arena_alloc(&t->steps, bytes);
+  struct lrl_ppo_slice *slices = lrl_arena_host(&t->steps, bytes);
   if (slices == NULL)
     return LRL_ERR_MEMORY;
   const size_t mark = lrl_arena_mark(&t->steps);
@@ -138,7 +138,8 @@ static lrl_status actor_step(struct lrl_ppo_trainer *t, const struct lrl_ppo_exp
   report->actor_grad_norm += stats.grad_norm;
   report->actor_steps++;
   if (t->models.ema.present && !stats.skipped)
-    lrl_ppo_average(&t->models.ema.model, &t->models.policy.model, t->cfg->ema_beta);
+    LRL_TRY(
+        lrl_ppo_average(&t->ctx, &t->models.ema.model, &t->models.policy.model, t->cfg->ema_beta));
   return LRL_OK;
 }
 
@@ -174,7 +175,7 @@ lrl_status lrl_ppo_update(struct lrl_ppo_trainer *t, const struct lrl_ppo_experi
                           double actor_lr, double critic_lr, struct lrl_ppo_update_report *report) {
   const struct lrl_ppo_config *c = t->cfg;
   const int64_t n = c->rollout_batch_size, size = c->mini_batch_size;
-  int64_t *order = lrl_arena_alloc(&t->memory, (size_t)n * 3 * sizeof *order);
+  int64_t *order = lrl_arena_host(&t->memory, (size_t)n * 3 * sizeof *order);
   if (order == NULL)
     return LRL_ERR_MEMORY;
   int64_t *index_of = order + n, *prompts = index_of + n;
@@ -208,20 +209,37 @@ lrl_status lrl_ppo_update(struct lrl_ppo_trainer *t, const struct lrl_ppo_experi
   return LRL_OK;
 }
 
-static float element(const struct lrl_param_unit *u, int64_t i) {
-  return u->dtype == LRL_BF16 ? lrl_bf16_to_f32(((const uint16_t *)u->data)[i])
-                              : ((const float *)u->data)[i];
+static float element(const char *x, lrl_dtype t, int64_t i) {
+  return t == LRL_BF16 ? lrl_bf16_to_f32(((const uint16_t *)(const void *)x)[i])
+                       : ((const float *)(const void *)x)[i];
 }
 
-void lrl_ppo_average(struct lrl_vlm *ema, const struct lrl_vlm *policy, double beta) {
+/* Elements [at, at + n) of a unit, by way of the host. */
+enum { PIECE = 4096 };
+static lrl_status average(struct lrl_ctx *ctx, struct lrl_param_unit *to,
+                          const struct lrl_param_unit *from, double beta, int64_t at, int64_t n) {
+  const size_t width = (size_t)lrl_dtype_bytes(from->dtype);
+  _Alignas(LRL_ALIGN) char y[PIECE * sizeof(float)];
+  float x[PIECE], *data = (float *)to->data + at;
+  LRL_TRY(lrl_read(ctx, x, data, (size_t)n * sizeof *x));
+  LRL_TRY(lrl_read(ctx, y, (const char *)from->data + (size_t)at * width, (size_t)n * width));
+  for (int64_t i = 0; i < n; i++)
+    x[i] = (float)(beta * (double)x[i] + (1.0 - beta) * (double)element(y, from->dtype, i));
+  lrl_move(ctx, data, x, (size_t)n * sizeof *x);
+  return LRL_OK;
+}
+
+lrl_status lrl_ppo_average(struct lrl_ctx *ctx, struct lrl_vlm *ema, struct lrl_vlm *policy,
+                           double beta) {
   for (int u = 0; u < policy->params.n_units; u++) {
-    const struct lrl_param_unit *from = &policy->params.units[u];
+    struct lrl_param_unit *from = &policy->params.units[u];
     struct lrl_param_unit *to = &ema->params.units[u];
-    float *x = to->data;
     if (!from->trainable && beta > 0.0)
       continue;
-    for (int64_t i = 0; i < from->n; i++)
-      x[i] = (float)(beta * (double)x[i] + (1.0 - beta) * (double)element(from, i));
+    LRL_TRY(lrl_param_ready(from));
+    for (int64_t at = 0; at < from->n; at += PIECE)
+      LRL_TRY(average(ctx, to, from, beta, at, from->n - at < PIECE ? from->n - at : PIECE));
     to->version++;
   }
+  return LRL_OK;
 }

@@ -27,7 +27,7 @@ static lrl_status place(struct lrl_tape *tape, const struct lrl_saved_model *m,
   for (int64_t i = 0; i < n_images; i++)
     n += images[i].n_rows;
   struct lrl_tensor *x = lrl_tensor_new(tape, m->model.cfg.dtype, n, hidden);
-  int32_t *row = lrl_tape_alloc(tape, (size_t)n * sizeof *row);
+  int32_t *row = lrl_tape_host(tape, (size_t)n * sizeof *row);
   LRL_TRY(tape->status);
   char *to = x->data;
   for (int64_t i = 0; i < n_images; i++) {
@@ -65,7 +65,7 @@ lrl_status lrl_reward_model_score_seen(struct lrl_saved_model *m, const struct l
   LRL_TRY_GOTO(lrl_feed(&tape, &m->model, b, &(struct lrl_feed_options){0}, &in));
   if (n_images > 0)
     LRL_TRY_GOTO(place(&tape, m, b, images, n_images, &in));
-  int32_t *seqs = lrl_tape_alloc(&tape, (size_t)b->n_seqs * sizeof *seqs);
+  int32_t *seqs = lrl_tape_host(&tape, (size_t)b->n_seqs * sizeof *seqs);
   LRL_TRY_GOTO(tape.status);
   for (int64_t i = 0; i < b->n_seqs; i++)
     seqs[i] = (int32_t)i;
@@ -74,7 +74,7 @@ lrl_status lrl_reward_model_score_seen(struct lrl_saved_model *m, const struct l
   in.score_seqs = seqs;
   struct lrl_tensor *s = lrl_vlm_scores(&tape, &m->model, &in);
   LRL_TRY_GOTO(tape.status);
-  memcpy(scores, s->data, (size_t)b->n_seqs * sizeof *scores);
+  LRL_TRY_GOTO(lrl_read(&m->ctx, scores, s->data, (size_t)b->n_seqs * sizeof *scores));
 done:
   lrl_arena_reset(&m->steps, 0);
   return status;

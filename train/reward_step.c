@@ -24,7 +24,7 @@ static void count(struct lrl_tally *t, double c, double r, double loss, double l
 static lrl_status score(struct lrl_tape *tape, struct lrl_vlm *model, const struct lrl_batch *b,
                         const struct lrl_reward_objective *o, struct lrl_tensor **out) {
   int64_t n = b->n_pairs;
-  int32_t *rows = lrl_tape_alloc(tape, (size_t)n * 4 * sizeof *rows);
+  int32_t *rows = lrl_tape_host(tape, (size_t)n * 4 * sizeof *rows);
   LRL_TRY(tape->status);
   for (int64_t i = 0; i < n; i++) {
     rows[i] = b->chosen_last[i];
@@ -43,30 +43,11 @@ static lrl_status score(struct lrl_tape *tape, struct lrl_vlm *model, const stru
   return tape->status;
 }
 
-lrl_status lrl_reward_micro_batch(struct lrl_tape *tape, struct lrl_vlm *model,
-                                  const struct lrl_batch *b, const struct lrl_reward_objective *o,
-                                  struct lrl_tally *tallies, bool by_source,
-                                  void (*on_nonfinite)(void *user, int64_t pair), void *user) {
-  int64_t n = b->n_pairs;
-  tallies[0].v[LRL_TALLY_SET_ASIDE] += (double)b->n_set_aside;
-  if (n == 0)
-    return LRL_OK;
-  struct lrl_tensor *scores;
-  LRL_TRY(score(tape, model, b, o, &scores));
-  double *loss = lrl_tape_alloc(tape, (size_t)n * sizeof *loss);
-  float *grad = lrl_tape_alloc(tape, (size_t)n * 2 * sizeof *grad);
-  LRL_TRY(tape->status);
-  const float *s = scores->data;
-  struct lrl_bradley_terry_args a = o->loss;
-  a.n = n;
-  a.weight = 1.0f / (float)b->n_pairs_step;
-  a.chosen = s;
-  a.rejected = s + n;
-  a.margin = b->margin;
-  a.loss = loss;
-  a.d_chosen = grad;
-  a.d_rejected = grad + n;
-  LRL_TRY(lrl_bradley_terry(tape->ctx, &a));
+/* Puts the losses and scores of a batch, [n] chosen before [n] rejected, into its tallies. */
+static void tally(const struct lrl_batch *b, const double *loss, const float *s,
+                  struct lrl_tally *tallies, bool by_source,
+                  void (*on_nonfinite)(void *user, int64_t pair), void *user) {
+  const int64_t n = b->n_pairs;
   for (int64_t i = 0; i < n; i++) {
     struct lrl_tally *t = &tallies[by_source ? b->source[i] : 0];
     if (isfinite(loss[i])) {
@@ -79,10 +60,42 @@ lrl_status lrl_reward_micro_batch(struct lrl_tape *tape, struct lrl_vlm *model,
       on_nonfinite(user, b->pair_index[i]);
   }
   tallies[0].v[LRL_TALLY_TOKENS] += (double)b->n_tokens;
-  if (!tape->record)
+}
+
+lrl_status lrl_reward_micro_batch(struct lrl_tape *tape, struct lrl_vlm *model,
+                                  const struct lrl_batch *b, const struct lrl_reward_objective *o,
+                                  struct lrl_tally *tallies, bool by_source,
+                                  void (*on_nonfinite)(void *user, int64_t pair), void *user) {
+  int64_t n = b->n_pairs;
+  tallies[0].v[LRL_TALLY_SET_ASIDE] += (double)b->n_set_aside;
+  if (n == 0)
     return LRL_OK;
-  lrl_grad_seed(tape, scores, grad);
-  return lrl_backward(tape);
+  struct lrl_tensor *scores;
+  LRL_TRY(score(tape, model, b, o, &scores));
+  const size_t loss_bytes = (size_t)n * sizeof(double), bytes = (size_t)n * 2 * sizeof(float);
+  double *loss = lrl_tape_alloc(tape, loss_bytes), *seen_loss = lrl_tape_host(tape, loss_bytes);
+  float *grad = lrl_tape_alloc(tape, bytes), *seen = lrl_tape_host(tape, bytes);
+  LRL_TRY(tape->status);
+  const float *s = scores->data;
+  struct lrl_bradley_terry_args a = o->loss;
+  a.n = n;
+  a.weight = 1.0f / (float)b->n_pairs_step;
+  a.chosen = s;
+  a.rejected = s + n;
+  a.margin = b->margin;
+  a.loss = loss;
+  a.d_chosen = grad;
+  a.d_rejected = grad + n;
+  LRL_TRY(lrl_bradley_terry(tape->ctx, &a));
+  if (tape->record) {
+    lrl_grad_seed(tape, scores, grad);
+    LRL_TRY(lrl_backward(tape));
+  }
+  /* Last, so that the device has the backward to do while the host waits. */
+  LRL_TRY(lrl_read(tape->ctx, seen_loss, loss, loss_bytes));
+  LRL_TRY(lrl_read(tape->ctx, seen, s, bytes));
+  tally(b, seen_loss, seen, tallies, by_source, on_nonfinite, user);
+  return LRL_OK;
 }
 
 void lrl_tally_add(struct lrl_tally *to, const struct lrl_tally *from) {

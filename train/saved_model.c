@@ -13,7 +13,7 @@ static const struct lrl_option rows[] = {LRL_MODEL_OPTION_ROWS(struct options, m
                                          LRL_DATA_OPTION_ROWS(struct options, data)};
 static const struct lrl_option_table table = {rows, sizeof rows / sizeof rows[0]};
 
-lrl_status lrl_language_model_put(struct lrl_checkpoint *c, const char *config,
+lrl_status lrl_language_model_put(struct lrl_checkpoint *c, struct lrl_ctx *ctx, const char *config,
                                   const struct lrl_tokenizer *tokenizer,
                                   struct lrl_param_set *params) {
   size_t n;
@@ -21,7 +21,7 @@ lrl_status lrl_language_model_put(struct lrl_checkpoint *c, const char *config,
   LRL_TRY(lrl_checkpoint_put_text(c, "kind", "language"));
   LRL_TRY(lrl_checkpoint_put_text(c, "config", config));
   LRL_TRY(lrl_checkpoint_put_blob(c, "tokenizer", bytes, n));
-  return lrl_checkpoint_put_params(c, "model", params);
+  return lrl_checkpoint_put_params(c, ctx, "model", params);
 }
 
 struct lrl_lm lrl_language_model_lm(struct lrl_vlm *m) {
@@ -69,6 +69,7 @@ static lrl_status read_model(struct lrl_saved_model *m, struct lrl_checkpoint *c
   LRL_TRY_GOTO(lrl_arena_init(&m->steps, "step memory", (size_t)256 << 30));
   LRL_TRY_GOTO(lrl_vlm_init(&m->model, &v));
   LRL_TRY_GOTO(lrl_checkpoint_get_params(c, "model", &m->model.params));
+  lrl_arena_settle(&m->model.weights);
 done:
   free(kind);
   free(config);

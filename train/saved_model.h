@@ -29,8 +29,9 @@ void lrl_saved_model_close(struct lrl_saved_model *m); /* NULL is fine */
 struct lrl_lm lrl_language_model_lm(struct lrl_vlm *m);
 
 /* Puts the four parts of a language model into a checkpoint that is being written; `config` as
- * lrl_config_text makes it, of a table that has the model.* rows. Collective. */
-lrl_status lrl_language_model_put(struct lrl_checkpoint *c, const char *config,
+ * lrl_config_text makes it, of a table that has the model.* rows; ctx as for
+ * lrl_checkpoint_put_params. Collective. */
+lrl_status lrl_language_model_put(struct lrl_checkpoint *c, struct lrl_ctx *ctx, const char *config,
                                   const struct lrl_tokenizer *tokenizer,
                                   struct lrl_param_set *params);
 #endif

@@ -28,10 +28,10 @@ struct rows {
 static lrl_status find_rows(struct lrl_tape *tape, const struct lrl_batch *b,
                             const struct lrl_sft_objective *o, struct rows *r) {
   const size_t bytes = (size_t)b->n_tokens * sizeof(int32_t);
-  int32_t *targets = lrl_tape_alloc(tape, bytes);
-  r->row = lrl_tape_alloc(tape, bytes);
-  r->target = lrl_tape_alloc(tape, bytes);
-  r->chat = lrl_tape_alloc(tape, bytes);
+  int32_t *targets = lrl_tape_host(tape, bytes);
+  r->row = lrl_tape_host(tape, bytes);
+  r->target = lrl_tape_host(tape, bytes);
+  r->chat = lrl_tape_host(tape, bytes);
   r->n = 0;
   LRL_TRY(tape->status);
   for (int64_t i = 0; i < b->n_pairs; i++) {
@@ -78,8 +78,9 @@ static lrl_status measure(struct lrl_tape *tape, struct lrl_vlm *model, const st
     return LRL_OK;
   LRL_TRY(forward(tape, model, b, o, &r, &x, &w));
   const struct lrl_tensor *logprobs = lrl_nn_linear_logprob(tape, x, w, r.target, 1.0f, NULL);
+  float *lp = lrl_tape_host(tape, (size_t)r.n * sizeof *lp);
   LRL_TRY(tape->status);
-  const float *lp = logprobs->data;
+  LRL_TRY(lrl_read(tape->ctx, lp, logprobs->data, (size_t)r.n * sizeof *lp));
   int64_t at = 0;
   for (int64_t i = 0; i < b->n_pairs; i++) {
     double *s = sums + (by_source ? b->source[i] * LRL_SFT_N : 0), loss = 0;
@@ -106,23 +107,28 @@ static lrl_status learn(struct lrl_tape *tape, struct lrl_vlm *model, const stru
   struct rows r;
   struct lrl_tensor *x, *w;
   const float weight = (float)o->weight;
-  double loss = 0;
   LRL_TRY(find_rows(tape, b, o, &r));
   if (r.n == 0)
     return LRL_OK;
   LRL_TRY(forward(tape, model, b, o, &r, &x, &w));
-  lrl_nn_linear_cross_entropy(tape, x, w, r.target, weight, &loss);
+  const float *losses = lrl_nn_linear_cross_entropy(tape, x, w, r.target, weight);
+  float *seen = lrl_tape_host(tape, (size_t)r.n * sizeof *seen);
   LRL_TRY(tape->status);
+  LRL_TRY(lrl_backward(tape));
+  /* Last, so that the device has the backward to do while the host waits. */
+  LRL_TRY(lrl_read(tape->ctx, seen, losses, (size_t)r.n * sizeof *seen));
+  double loss = 0;
+  for (int64_t i = 0; i < r.n; i++)
+    loss += (double)seen[i];
   if (isfinite(loss)) {
     sums[LRL_SFT_CHATS] += (double)b->n_pairs;
     sums[LRL_SFT_TARGETS] += (double)r.n;
     sums[LRL_SFT_LOSS] += loss / (double)weight;
-  } else {
-    struct lrl_tape again;
-    lrl_tape_init(&again, tape->ctx, tape->arena, false);
-    LRL_TRY(measure(&again, model, b, o, sums, false, on_nonfinite, user));
+    return LRL_OK;
   }
-  return lrl_backward(tape);
+  struct lrl_tape again;
+  lrl_tape_init(&again, tape->ctx, tape->arena, false);
+  return measure(&again, model, b, o, sums, false, on_nonfinite, user);
 }
 
 lrl_status lrl_sft_micro_batch(struct lrl_tape *tape, struct lrl_vlm *model,

@@ -145,6 +145,7 @@ static lrl_status touch(void *user, struct lrl_param_unit *unit) {
   const int place = s->place_of[unit - s->params->units];
   if (s->stage == 2 && !s->open) {
     bool any;
+    LRL_TRY(lrl_param_set_ready(s->params)); /* gathers of other units may use this room */
     LRL_TRY(any_work(s, true, &any));
     open_round(s);
   }
@@ -256,9 +257,9 @@ lrl_status lrl_shard_gather(struct lrl_shard *s) {
     return LRL_OK;
   if (s->device != NULL)
     return lrl_shard_device_gather(s);
-  LRL_TRY(lrl_ctx_sync(s->ctx)); /* the host copies */
   if (s->local != NULL)
     return lrl_shard_local_gather(s);
+  LRL_TRY(lrl_ctx_sync(s->ctx)); /* the host copies */
   for (int i = 0; i < s->n; i++) {
     const struct lrl_param_unit *u = lrl_shard_unit(s, i);
     LRL_TRY(lrl_shard_mpi_gather(s, i, u->data, lrl_dtype_bytes(u->dtype)));
@@ -267,10 +268,11 @@ lrl_status lrl_shard_gather(struct lrl_shard *s) {
 }
 
 lrl_status lrl_shard_clear(struct lrl_shard *s) {
-  lrl_ctx_begin(s->ctx);
   for (int i = 0; i < s->n && s->stage < 2; i++) {
     struct lrl_param_unit *u = lrl_shard_unit(s, i);
+    if (u->arrive != NULL) /* its gather may use the gradient's room */
+      continue;
     lrl_zero(s->ctx, u->grad, (size_t)u->n * sizeof *u->grad);
   }
-  return lrl_ctx_end(s->ctx); /* waits for gathers, too */
+  return LRL_OK;
 }

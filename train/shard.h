@@ -61,8 +61,9 @@ lrl_status lrl_shard_finish(struct lrl_shard *s);
 /* Optional before the next: this rank's slice of the unit at `place` has its new value, so that its
  * way to the other ranks can begin. */
 lrl_status lrl_shard_updated(struct lrl_shard *s, int place);
-/* Stages 1 and 2: every rank's slice of unit->data to all ranks. Overwrites the gradients. */
+/* Stages 1 and 2: every rank's slice of unit->data to all ranks. Overwrites the gradients. On
+ * devices the slices travel beside what follows: see lrl_param_ready. */
 lrl_status lrl_shard_gather(struct lrl_shard *s);
-/* Ends the step: gradients are zero again. The host may read parameters then. */
+/* Ends the step: gradients are zero again, or will be once a unit's parameters have arrived. */
 lrl_status lrl_shard_clear(struct lrl_shard *s);
 #endif

@@ -1,6 +1,7 @@
 /* Gradients that stay on the devices: the backend's collectives (kernels/collectives.h), queued as
- * soon as a unit is complete and beside the backward. The host waits for nothing here; ops that
- * come after a sum do. */
+ * soon as a unit is complete and beside the backward; after the update parameters are gathered
+ * beside the next forward, whose ops wait for a unit when they first use it (lrl_param_ready). The
+ * host waits for nothing here. */
 #include "train/shard_impl.h"
 
 #include <stdlib.h>
@@ -9,11 +10,11 @@
 struct lrl_shard_device {
   const struct lrl_collectives *ops;
   bool joined;
-  float *room[LRL_MAX_UNITS];    /* by place: the unit's gradient, and slices of equal size */
-  int64_t summed[LRL_MAX_UNITS]; /* tickets */
-  int posted;                    /* places of this round whose sum is queued */
-  int64_t gathered;              /* ticket of the newest gather */
-  bool sent[LRL_MAX_UNITS];      /* gathers of this step that are queued */
+  float *room[LRL_MAX_UNITS];      /* by place: the unit's gradient, and slices of equal size */
+  int64_t summed[LRL_MAX_UNITS];   /* tickets */
+  int posted;                      /* places of this round whose sum is queued */
+  int64_t gathered[LRL_MAX_UNITS]; /* tickets */
+  bool sent[LRL_MAX_UNITS];        /* gathers of this step that are queued */
 };
 
 /* ---- life ---- */
@@ -105,6 +106,8 @@ lrl_status lrl_shard_device_init(struct lrl_shard *s, struct lrl_arena *arena) {
 void lrl_shard_device_destroy(struct lrl_shard *s) {
   if (s->device->joined)
     s->device->ops->leave(s->ctx);
+  for (int i = 0; i < s->n; i++)
+    lrl_shard_unit(s, i)->arrive = NULL;
   s->comm->poll = NULL;
   free(s->device);
 }
@@ -113,6 +116,7 @@ void lrl_shard_device_destroy(struct lrl_shard *s) {
 
 static lrl_status post(struct lrl_shard *s, int place) {
   struct lrl_shard_device *d = s->device;
+  LRL_TRY(lrl_param_ready(lrl_shard_unit(s, place))); /* where the batch did not use it */
   if (s->stage == 0)
     return d->ops->all_reduce(s->ctx, d->room[place], lrl_shard_unit(s, place)->n,
                               &d->summed[place]);
@@ -135,14 +139,30 @@ void lrl_shard_device_close(struct lrl_shard *s) { s->device->posted = 0; }
 
 /* ---- gathers ---- */
 
+static lrl_status wait_for_gather(struct lrl_shard *s, int place) {
+  return s->device->ops->use(s->ctx, s->device->gathered[place]);
+}
+
+/* A unit's values are here, and the room of its gradient is free again. */
+static lrl_status arrive(void *user, struct lrl_param_unit *u) {
+  struct lrl_shard *s = user;
+  LRL_TRY(wait_for_gather(s, s->place_of[u - s->params->units]));
+  if (s->stage < 2)
+    lrl_zero(s->ctx, u->grad, (size_t)u->n * sizeof *u->grad);
+  return LRL_OK;
+}
+
 lrl_status lrl_shard_device_send(struct lrl_shard *s, int place) {
   struct lrl_shard_device *d = s->device;
-  const struct lrl_param_unit *u = lrl_shard_unit(s, place);
+  struct lrl_param_unit *u = lrl_shard_unit(s, place);
   const size_t width = (size_t)lrl_dtype_bytes(u->dtype);
+  LRL_TRY(d->ops->all_gather(s->ctx, u->data, (size_t)u->n * width,
+                             (size_t)lrl_shard_chunk(s, place) * width, d->room[place],
+                             &d->gathered[place]));
   d->sent[place] = true;
-  return d->ops->all_gather(s->ctx, u->data, (size_t)u->n * width,
-                            (size_t)lrl_shard_chunk(s, place) * width, d->room[place],
-                            &d->gathered);
+  u->arrive = arrive;
+  u->arrive_user = s;
+  return LRL_OK;
 }
 
 lrl_status lrl_shard_device_gather(struct lrl_shard *s) {
@@ -151,5 +171,5 @@ lrl_status lrl_shard_device_gather(struct lrl_shard *s) {
     if (!d->sent[i])
       LRL_TRY(lrl_shard_device_send(s, i));
   memset(d->sent, 0, sizeof d->sent);
-  return d->ops->use(s->ctx, d->gathered);
+  return LRL_OK;
 }

@@ -42,7 +42,7 @@ lrl_status lrl_shard_device_advance(struct lrl_shard *s);
 /* Ops called from now on find the sums of the first `places` places, which are queued. */
 lrl_status lrl_shard_device_wait(struct lrl_shard *s, int places);
 void lrl_shard_device_close(struct lrl_shard *s);
-/* Queues the gather of a unit; then that of the rest, for the ops called from now on. */
+/* Queues the gather of a unit; then those of the rest. */
 lrl_status lrl_shard_device_send(struct lrl_shard *s, int place);
 lrl_status lrl_shard_device_gather(struct lrl_shard *s);
 #endif

@@ -192,7 +192,8 @@ lrl_status lrl_shard_local_gather(struct lrl_shard *s) {
     const struct lrl_param_unit *u = lrl_shard_unit(s, i);
     const int64_t width = lrl_dtype_bytes(u->dtype);
     lrl_shard_own(s, i, &lo, &hi);
-    memcpy(s->slice[i], (char *)u->data + lo * width, (size_t)((hi - lo) * width));
+    LRL_TRY(
+        lrl_read(s->ctx, s->slice[i], (char *)u->data + lo * width, (size_t)((hi - lo) * width)));
   }
   atomic_store_explicit(&mine->updated, turn, memory_order_release);
   LRL_TRY(wait_counter(s, offsetof(struct board, updated), turn));
@@ -202,9 +203,11 @@ lrl_status lrl_shard_local_gather(struct lrl_shard *s) {
     for (int r = 0; r < lrl_comm_size(s->comm); r++) {
       lrl_shard_range(s, s->unit_at[i], r, &lo, &hi);
       if (r != lrl_comm_rank(s->comm))
-        memcpy((char *)u->data + lo * width, slice_of(s, r, i), (size_t)((hi - lo) * width));
+        lrl_move(s->ctx, (char *)u->data + lo * width, slice_of(s, r, i),
+                 (size_t)((hi - lo) * width));
     }
   }
+  LRL_TRY(lrl_ctx_sync(s->ctx)); /* the others may overwrite their slices then */
   atomic_store_explicit(&mine->copied, turn, memory_order_release);
   return wait_counter(s, offsetof(struct board, copied), turn);
 }

@@ -80,6 +80,8 @@ static lrl_status set_up(struct lrl_trainer *t, const char *config_text) {
   int64_t values = 0, timing = 0;
   if (t->run.resume[0] != '\0')
     LRL_TRY(lrl_comm_agree(t->comm, lrl_trainer_resume(t, &values, &timing)));
+  lrl_arena_settle(&t->model.weights);
+  lrl_arena_settle(&t->state);
   lrl_status s = LRL_OK;
   if (lrl_comm_rank(t->comm) == 0)
     s = lrl_metrics_open(&t->metrics, t->o->run.output_dir, values, timing);

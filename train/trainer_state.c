@@ -37,7 +37,7 @@ static lrl_status write_parts(struct lrl_trainer *t, struct lrl_checkpoint *c) {
   LRL_TRY(lrl_checkpoint_put_text(c, "kind", t->kind->saved));
   LRL_TRY(lrl_checkpoint_put_text(c, "config", t->run.config_text));
   LRL_TRY(lrl_checkpoint_put_blob(c, "tokenizer", bytes, n));
-  LRL_TRY(lrl_checkpoint_put_params(c, "model", &t->model.params));
+  LRL_TRY(lrl_checkpoint_put_params(c, &t->ctx, "model", &t->model.params));
   return t->o->save_optimizer ? lrl_checkpoint_put_optimizer(c, "optimizer", &t->optimizer)
                               : LRL_OK;
 }

@@ -50,7 +50,31 @@ struct range {
 static std::vector<range> reserved;
 
 /* Managed memory gets its pages when they are touched; a device grants about what the machine has.
- */
+ * It lives on the device: what the host touches comes over and goes back at the next kernel that
+ * needs it. A driver or a device that cannot move single pages refuses the advice, and works. */
+#if CUDART_VERSION >= 13000
+static cudaMemLocation home(int device) { return {cudaMemLocationTypeDevice, device}; }
+static cudaError_t fetch(void *p, size_t bytes, int device) {
+  return cudaMemPrefetchAsync(p, bytes, home(device), 0, cudaStreamPerThread);
+}
+#else
+static int home(int device) { return device; }
+static cudaError_t fetch(void *p, size_t bytes, int device) {
+  return cudaMemPrefetchAsync(p, bytes, device, cudaStreamPerThread);
+}
+#endif
+static void at_home(void *p, size_t bytes) {
+  int device;
+  if (choose_device(&device) == LRL_OK)
+    (void)cudaMemAdvise(p, bytes, cudaMemAdviseSetPreferredLocation, home(device));
+  (void)cudaGetLastError();
+}
+static void settle(void *p, size_t bytes) {
+  int device;
+  if (choose_device(&device) == LRL_OK)
+    (void)fetch(p, bytes, device);
+  (void)cudaGetLastError();
+}
 static void *reserve(size_t *bytes) {
   void *p = NULL;
   int device;
@@ -60,6 +84,7 @@ static void *reserve(size_t *bytes) {
     const cudaError_t e = cudaMallocManaged(&p, *bytes, cudaMemAttachGlobal);
     if (e == cudaSuccess) {
       reserved.push_back({static_cast<char *>(p), *bytes});
+      at_home(p, *bytes);
       return p;
     }
     (void)cudaGetLastError();
@@ -80,7 +105,7 @@ static void release(void *p, size_t) {
       return;
     }
 }
-static const struct lrl_arena_source memory = {reserve, release, false};
+static const struct lrl_arena_source memory = {reserve, release, settle, false};
 
 static bool reachable(const void *p) {
   const char *c = static_cast<const char *>(p);
@@ -123,14 +148,15 @@ static lrl_status cuda_wait_event(cuda_state *s, cudaEvent_t event) {
   }
 }
 
-/* ---- from the host to the device, in the order of the stream ---- */
+/* ---- between host and device, in the order of the stream ---- */
 
 /* Pinned memory that copies are made from: a ring of parts, each taken again when the copies out of
  * it are done. What is larger than a part goes from where it is, and the runtime takes a copy. */
 enum { PARTS = 4 };
-static const size_t PART = (size_t)64 << 10;
+static const size_t PART = (size_t)64 << 10, BACK = (size_t)1 << 20;
 struct cuda_staging {
   char *ring;
+  char *back;  /* [BACK], pinned: what comes from the device */
   size_t used; /* of the current part */
   int part;
   cudaEvent_t left[PARTS];
@@ -140,6 +166,7 @@ static lrl_status staging_create(cuda_state *s) {
   if (g == NULL)
     return LRL_FAIL(LRL_ERR_MEMORY, "no memory for a context");
   LRL_CUDA(cudaMallocHost(reinterpret_cast<void **>(&g->ring), PARTS * PART));
+  LRL_CUDA(cudaMallocHost(reinterpret_cast<void **>(&g->back), BACK));
   for (int i = 0; i < PARTS; i++)
     LRL_CUDA(cudaEventCreateWithFlags(&g->left[i], cudaEventDisableTiming));
   return LRL_OK;
@@ -152,6 +179,7 @@ static void staging_destroy(cuda_state *s) {
     if (g->left[i] != NULL)
       cudaEventDestroy(g->left[i]);
   cudaFreeHost(g->ring);
+  cudaFreeHost(g->back);
   free(g);
 }
 static lrl_status next_part(cuda_state *s) {
@@ -173,6 +201,17 @@ static lrl_status copy_to_device(cuda_state *s, void *to, const void *from, size
   }
   return cuda_status(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, s->stream),
                      "copying to the device");
+}
+static lrl_status copy_to_host(cuda_state *s, void *to, const void *from, size_t bytes) {
+  LRL_TRY(cuda_flush(s));
+  for (size_t at = 0; at < bytes; at += BACK) {
+    const size_t n = bytes - at < BACK ? bytes - at : BACK;
+    LRL_CUDA(cudaMemcpyAsync(s->staging->back, static_cast<const char *>(from) + at, n,
+                             cudaMemcpyDefault, s->stream));
+    LRL_TRY(cuda_wait(s, s->stream));
+    memcpy(static_cast<char *>(to) + at, s->staging->back, n);
+  }
+  return LRL_OK;
 }
 void *cuda_op::copy_in(const void *p, size_t bytes) {
   if (ctx->repeated) {
@@ -198,14 +237,10 @@ lrl_status cuda_op::done() {
   lrl_status s = status_;
   if (s == LRL_OK)
     s = cuda_status(cudaGetLastError(), "a launch");
-  if (ctx->passes > 0 && back_.empty())
-    return s; /* the wrapper of kernels/check.c empties the scratch arena */
-  const lrl_status waited = cuda_wait(state, stream);
-  s = s == LRL_OK ? waited : s;
   for (const back &b : back_)
     if (s == LRL_OK)
-      memcpy(b.to, b.from, b.bytes);
-  return s;
+      s = copy_to_host(state, b.to, b.from, b.bytes);
+  return s; /* the wrapper of kernels/check.c empties the scratch arena */
 }
 
 cuda_layout layout_on_device(cuda_op &op, const struct lrl_layout *l) {
@@ -304,20 +339,44 @@ struct copying {
                        "copying on the device");
   }
 };
+static lrl_status read(struct lrl_ctx *ctx, void *to, const void *from, size_t bytes) {
+  if (reachable(from))
+    return copy_to_host(static_cast<cuda_state *>(ctx->state), to, from, bytes);
+  memcpy(to, from, bytes);
+  return LRL_OK;
+}
 /* What goes wrong in these two shows at the next op or wait, too. */
 static void zero(struct lrl_ctx *ctx, void *p, size_t bytes) {
-  cuda_state *s = static_cast<cuda_state *>(ctx->state);
   if (!reachable(p))
     memset(p, 0, bytes);
-  else if (cuda_submit(ctx, clearing{p, bytes}) == LRL_OK && ctx->passes == 0)
-    (void)cuda_wait(s, s->stream);
+  else
+    (void)cuda_submit(ctx, clearing{p, bytes});
+}
+/* Memory over itself: piece by piece through scratch memory, from the end that nothing is read from
+ * later. */
+static void move_over(struct lrl_ctx *ctx, void *to, const void *from, size_t bytes) {
+  const size_t mark = lrl_arena_mark(&ctx->scratch);
+  void *piece = lrl_arena_alloc(&ctx->scratch, bytes < LRL_MOVE_PIECE ? bytes : LRL_MOVE_PIECE);
+  for (size_t done = 0; done < bytes && piece != NULL;) {
+    const size_t n = bytes - done < LRL_MOVE_PIECE ? bytes - done : LRL_MOVE_PIECE;
+    const size_t at = to < from ? done : bytes - done - n;
+    (void)cuda_submit(ctx, copying{piece, static_cast<const char *>(from) + at, n});
+    (void)cuda_submit(ctx, copying{static_cast<char *>(to) + at, piece, n});
+    done += n;
+  }
+  lrl_arena_reset(&ctx->scratch, mark);
 }
 static void move(struct lrl_ctx *ctx, void *to, const void *from, size_t bytes) {
   cuda_state *s = static_cast<cuda_state *>(ctx->state);
   const char *a = static_cast<char *>(to), *b = static_cast<const char *>(from);
-  if (!reachable(to) || (a < b + bytes && b < a + bytes)) {
-    (void)cuda_wait(s, s->stream);
-    memmove(to, from, bytes);
+  if (to == from || bytes == 0)
+    return;
+  if (!reachable(to)) {
+    (void)read(ctx, to, from, bytes);
+    return;
+  }
+  if (a < b + bytes && b < a + bytes) {
+    move_over(ctx, to, from, bytes);
     return;
   }
   const void *slot = reachable(from) ? from : ctx->repeated ? cuda_slot(s, from, bytes) : NULL;
@@ -325,8 +384,6 @@ static void move(struct lrl_ctx *ctx, void *to, const void *from, size_t bytes) 
     (void)cuda_submit(ctx, copying{to, slot, bytes});
   else if (cuda_flush(s) == LRL_OK)
     (void)copy_to_device(s, to, from, bytes);
-  if (ctx->passes == 0)
-    (void)cuda_wait(s, s->stream);
 }
 
 static const struct lrl_backend *table() {
@@ -339,6 +396,7 @@ static const struct lrl_backend *table() {
   t.sync = sync;
   t.zero = zero;
   t.move = move;
+  t.read = read;
   t.collectives = cuda_collectives();
   t.cudnn = cuda_cudnn;
 #define ENTRY(op) t.op = cuda_##op;

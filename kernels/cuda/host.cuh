@@ -1,7 +1,7 @@
-/* What ops of the cuda backend share on the host. Ops are queued on one stream; one is complete
- * when it returns, except between lrl_ctx_begin and lrl_ctx_end. Operands the device cannot reach,
- * and what the host makes up for the kernels, are copied into the scratch arena in the order of the
- * stream: the host itself never writes there, for earlier ops may still use it. */
+/* What ops of the cuda backend share on the host. Ops are queued on one stream, and the host waits
+ * for none of them unless it has to write results into the host's memory. Operands the device
+ * cannot reach, and what the host makes up for the kernels, are copied into the scratch arena in
+ * the order of the stream: the host itself never writes there, for earlier ops may still use it. */
 #ifndef LRL_CUDA_HOST_CUH
 #define LRL_CUDA_HOST_CUH
 #include <cuda_bf16.h>
@@ -144,8 +144,7 @@ public:
       status_ = cuda_submit(
           ctx, cuda_launch<Kernel, args>{kernel, grid, block, shared, cuda_packed(a...)});
   }
-  /* Outside of passes, and where results go to the host, waits for the kernels and copies them. The
-   * op's result. */
+  /* Where results go to the host, waits for the kernels and copies them. The op's result. */
   lrl_status done();
 };
 

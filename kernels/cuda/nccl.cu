@@ -15,7 +15,7 @@ const struct lrl_collectives *cuda_collectives() { return NULL; }
 
 static_assert(sizeof(ncclUniqueId) == LRL_GROUP_ID, "NCCL changed its id");
 
-enum { N_DONE = 64 };
+enum { N_DONE = 256 };
 struct cuda_group {
   struct lrl_device_group g;
   int users;

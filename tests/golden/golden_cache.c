@@ -101,6 +101,8 @@ void decoder_case_decode(struct decoder_case *d) {
     const size_t mark = lrl_arena_mark(&d->steps);
     lrl_tape_init(&tape, &d->ctx, &d->steps, false);
     s = cached_pass(d, &tape, &cache, seq, t, t == 0 ? n_prompt : t + 1, slot, &logits);
+    if (s == LRL_OK)
+      s = lrl_ctx_sync(&d->ctx);
     for (int64_t b = 0; b < d->batch && t > 0 && s == LRL_OK; b++) {
       const double e = golden_max_abs((const float *)logits->data + b * v,
                                       want.f32 + (b * (total - n_prompt) + t - n_prompt) * v, v);

@@ -155,6 +155,7 @@ void golden_op_plora(struct op_case *c) {
   lrl_nn_lora_add(&tape, y, 0, xt, &la, &lb, &rows);
   lrl_grad_seed(&tape, y, dy);
   (void)lrl_tape_ok(&tape, lrl_backward(&tape));
+  (void)lrl_tape_ok(&tape, lrl_ctx_sync(&c->b->ctx));
   c->status = tape.status;
   if (c->status == LRL_OK) {
     output(c, y->data, s.n * w.rows);

@@ -184,7 +184,7 @@ static lrl_status run(struct ppo_case *c, struct lrl_vlm *m, const struct piece 
   lrl_tape_init(&tape, &c->bag.ctx, &c->steps, false);
   struct lrl_tensor *x = m == &c->critic ? lrl_ppo_values(&tape, m, &p->b, &pass)
                                          : lrl_ppo_logprobs(&tape, m, &p->b, &pass, NULL);
-  lrl_status s = tape.status;
+  lrl_status s = tape.status != LRL_OK ? tape.status : lrl_ctx_sync(&c->bag.ctx);
   if (s == LRL_OK)
     *out = spread(c, p, x->data);
   lrl_arena_reset(&c->steps, 0);
@@ -305,6 +305,7 @@ static lrl_status train(struct ppo_case *c) {
   }
   golden_check(c->g, c->name, "rollout", c->worst_rollout, 2e-5);
   golden_check(c->g, c->name, "stats", c->worst_stats, 1e-4);
+  LRL_TRY(lrl_ctx_sync(&c->bag.ctx));
   golden_check(c->g, c->name, "final policy",
                each_weight(c, &c->policy, "/outputs/final_policy.", false), 2e-5);
   golden_check(c->g, c->name, "final critic",

@@ -66,7 +66,7 @@ static lrl_status micro_batch(struct training_case *c, int64_t k, int64_t accumu
   int64_t rows = ids.dim[0], width = ids.dim[1], n = 0, n_image = 0, pairs = rows / 2;
   struct lrl_tape tape;
   lrl_tape_init(&tape, &c->ctx, &c->steps, true);
-  int32_t *packed = lrl_tape_alloc(&tape, (size_t)(ids.n * 2 + rows * 4) * sizeof *packed);
+  int32_t *packed = lrl_tape_host(&tape, (size_t)(ids.n * 2 + rows * 4) * sizeof *packed);
   int32_t *image_rows = packed + ids.n, *start = image_rows + ids.n, *length = start + rows,
           *last = length + rows;
   for (int64_t r = 0; r < rows; r++) {
@@ -122,12 +122,14 @@ static lrl_status micro_batch(struct training_case *c, int64_t k, int64_t accumu
             .d_rejected = grad + pairs});
   }
   if (s == LRL_OK) {
-    *loss = 0;
-    for (int64_t i = 0; i < pairs; i++)
-      *loss += pair_loss[i] / (double)pairs;
     lrl_grad_seed(&tape, score, grad);
     s = lrl_backward(&tape);
   }
+  if (s == LRL_OK)
+    s = lrl_ctx_sync(&c->ctx);
+  *loss = 0;
+  for (int64_t i = 0; i < pairs && s == LRL_OK; i++)
+    *loss += pair_loss[i] / (double)pairs;
   lrl_arena_reset(&c->steps, 0);
   g5_free(&ids);
   g5_free(&mask);
@@ -163,6 +165,7 @@ static lrl_status train(struct training_case *c) {
   g5_free(&losses);
   g5_free(&norms);
   LRL_TRY(s);
+  LRL_TRY(lrl_ctx_sync(&c->ctx));
   golden_check(c->g, c->name, "loss", worst_loss, 1e-5);
   golden_check(c->g, c->name, "grad norm", worst_norm, 1e-5);
   golden_check(c->g, c->name, "final weights", each_weight(c, "/outputs/final.", false), 1e-5);

@@ -81,6 +81,7 @@ static void run_tower(struct vision_case *c, struct lrl_ctx *ctx, struct lrl_are
   quiet.record = false;
   struct lrl_tensor *pooled = lrl_vit_pooler(&quiet, v, x, n);
   lrl_tape_ok(&tape, quiet.status);
+  lrl_tape_ok(&tape, lrl_ctx_sync(ctx));
   if (golden_ok(c->g, c->name, "hidden", tape.status)) {
     c->worst = fmax(c->worst, against(c, "/outputs/last_hidden_state", x->data, x->rows * x->cols));
     golden_check(c->g, c->name, "hidden", c->worst, 5e-5);
@@ -91,7 +92,8 @@ static void run_tower(struct vision_case *c, struct lrl_ctx *ctx, struct lrl_are
       for (int64_t i = 0; i < r.n; i++)
         r.f32[i] /= (float)r.n;
       lrl_grad_seed(&tape, x, r.f32);
-      if (golden_ok(c->g, c->name, "grads", lrl_backward(&tape)))
+      if (golden_ok(c->g, c->name, "grads", lrl_backward(&tape)) &&
+          golden_ok(c->g, c->name, "grads", lrl_ctx_sync(ctx)))
         grads(c, d_pixels, pixels.n);
       g5_free(&r);
     }

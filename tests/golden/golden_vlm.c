@@ -154,6 +154,7 @@ static lrl_status check_tower(struct vlm_case *c) {
       lrl_vit_forward(&tape, &c->model.vit, c->tiles.data, NULL, c->n_tiles, see_layer, c);
   struct lrl_tensor *pooled = lrl_vit_pooler(&tape, &c->model.vit, x, c->n_tiles);
   LRL_TRY(tape.status);
+  LRL_TRY(lrl_ctx_sync(&c->ctx));
   check_tokens(c, "/outputs/hidden_states_last_sub", x);
   if (g5_has(&c->file, "/outputs/pooler_output"))
     golden_check(c->g, c->name, "pooler_output",
@@ -227,6 +228,7 @@ static lrl_status check_model(struct vlm_case *c) {
   struct lrl_tensor *merged = lrl_vlm_merged(&tape, &c->model, &images, NULL);
   struct lrl_tensor *projected = lrl_vlm_project(&tape, &c->model, merged);
   LRL_TRY(tape.status);
+  LRL_TRY(lrl_ctx_sync(&c->ctx));
   int64_t n = projected->rows * projected->cols;
   golden_check(c->g, c->name, "merged",
                against(c, "/outputs/merged", merged->data, merged->rows * merged->cols), 5e-5);
@@ -244,6 +246,7 @@ static lrl_status check_model(struct vlm_case *c) {
   golden_check(c->g, c->name, "loss", against(c, "/outputs/loss", &loss, 1), 5e-5);
   lrl_grad_seed(&tape, projected, d);
   LRL_TRY(lrl_backward(&tape));
+  LRL_TRY(lrl_ctx_sync(&c->ctx));
   check_grads(c);
   return LRL_OK;
 }

@@ -189,7 +189,7 @@ static void write_checkpoint(struct model *m, const char *path) {
   struct lrl_checkpoint *k;
   OK(lrl_checkpoint_create(path, comm, &k));
   OK(lrl_checkpoint_put_text(k, "config", "{}"));
-  OK(lrl_checkpoint_put_params(k, "params", &m->vlm.params));
+  OK(lrl_checkpoint_put_params(k, &m->ctx, "params", &m->vlm.params));
   OK(lrl_checkpoint_put_optimizer(k, "optimizer", &m->optimizer));
   OK(lrl_checkpoint_commit(k));
 }

@@ -39,6 +39,19 @@ cudaError_t cudaMalloc(void **p, size_t n) { return allocate(p, n, simt::DEVICE)
 cudaError_t cudaMallocManaged(void **p, size_t n, unsigned) {
   return allocate(p, n, simt::MANAGED);
 }
+/* Where managed memory stands changes nothing but what migrate.cc counts. */
+static bool is_managed(const void *p, size_t n) {
+  const simt::allocation *a = simt::find_allocation(p);
+  return a != NULL && a->live && a->kind == simt::MANAGED &&
+         static_cast<const unsigned char *>(p) + n <= a->at + a->bytes;
+}
+cudaError_t cudaMemAdvise(const void *p, size_t n, enum cudaMemoryAdvise, struct cudaMemLocation) {
+  return is_managed(p, n) ? cudaSuccess : fail(cudaErrorInvalidValue);
+}
+cudaError_t cudaMemPrefetchAsync(const void *p, size_t n, struct cudaMemLocation, unsigned flags,
+                                 cudaStream_t) {
+  return flags == 0 && is_managed(p, n) ? cudaSuccess : fail(cudaErrorInvalidValue);
+}
 cudaError_t cudaMallocHost(void **p, size_t n) { return allocate(p, n, simt::PINNED); }
 cudaError_t cudaHostAlloc(void **p, size_t n, unsigned) { return allocate(p, n, simt::PINNED); }
 cudaError_t cudaMallocAsync(void **p, size_t n, cudaStream_t) { return cudaMalloc(p, n); }

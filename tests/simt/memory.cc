@@ -41,7 +41,8 @@ static struct at_exit {
 
 void *allocate(size_t bytes, memory_kind kind) {
   unsigned char *p;
-  if (bytes >= LARGE) {
+  const bool watched = kind == MANAGED && migrates(), mapped = bytes >= LARGE || watched;
+  if (mapped) {
     void *m = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
                    -1, 0);
     if (m == MAP_FAILED)
@@ -57,7 +58,9 @@ void *allocate(size_t bytes, memory_kind kind) {
     SIMT_FORBID(m, GAP);
     SIMT_FORBID(p + bytes, whole - GAP - bytes);
   }
-  allocations[(uintptr_t)p] = {p, bytes, kind, true};
+  allocations[(uintptr_t)p] = {p, bytes, kind, true, mapped};
+  if (watched)
+    watch(p, bytes);
   if (bytes < LARGE && kind == DEVICE)
     for (uintptr_t page = (uintptr_t)p >> 12; page <= ((uintptr_t)p + bytes) >> 12; page++) {
       const auto s = pages.find(page);
@@ -72,7 +75,8 @@ bool release(void *p) {
   const auto a = allocations.find((uintptr_t)p);
   if (a == allocations.end() || !a->second.live || adopted.count((uintptr_t)p) > 0)
     return false;
-  if (a->second.bytes >= LARGE) {
+  if (a->second.mapped) {
+    unwatch(p);
     munmap(p, a->second.bytes);
     forget((uintptr_t)p);
     return true;

@@ -86,6 +86,7 @@ void simt_reset(void) {
   simt::all.clear();
   simt::reported.clear();
   simt_reset_counters();
+  simt::forget_migrations();
 }
 void simt_configure(const struct simt_settings *s) { simt::settings = *s; }
 int simt_is_traced(void) { return simt::traced; }

@@ -34,6 +34,9 @@ void simt_reset(void); /* counters and reports */
 /* Reports since the last reset; *text holds the first hundred, one a line. */
 int simt_reports(const char **text);
 int simt_is_traced(void);
+/* With SIMT_MIGRATE=1 in the environment: blocks of managed memory that came to the host because it
+ * touched them, since the last reset; *text (may be NULL) says from where, one place a line. */
+uint64_t simt_migrations(const char **text);
 /* Memory of managed kind: exact bounds are checked, what is in it counts as written. */
 void *simt_alloc(size_t bytes);
 void simt_free(void *p);
@@ -94,7 +97,7 @@ struct allocation {
   unsigned char *at;
   size_t bytes;
   memory_kind kind;
-  bool live;
+  bool live, mapped; /* mapped: pages of its own */
 };
 void *allocate(size_t bytes, memory_kind kind);
 bool release(void *p);
@@ -104,6 +107,18 @@ bool disown(void *p);
 const allocation *find_allocation(const void *p);
 bool is_device_memory(const void *p); /* live, DEVICE or MANAGED */
 void mark_written(const void *p, size_t bytes);
+
+/* Managed memory that stays with the device (migrate.cc). */
+bool migrates();
+void watch(void *p, size_t bytes);
+void unwatch(const void *p);
+void forget_migrations();
+/* While the outermost one lives the device may run; `open` before it does. */
+struct device_window {
+  device_window();
+  ~device_window();
+  static void open();
+};
 
 /* What the checks know about a byte: who wrote and read it last (trace.cc), and whether anything
  * has been written there. Streams are kept per 16 bytes (cudart.cc). Pages exist for any address.

@@ -83,6 +83,7 @@ void stream_access(const void *p, size_t bytes, bool write) {
 }
 
 bool advance() {
+  device_window window;
   const size_t n = streams.size(), first = chance() % n;
   for (size_t i = 0; i < n; i++) {
     CUstream_st *s = streams[(i + first) % n];
@@ -92,6 +93,7 @@ bool advance() {
     if (o.ready && !o.ready())
       continue;
     running = &o;
+    device_window::open();
     const bool finished = o.run();
     running = NULL;
     if (finished) {
@@ -115,6 +117,7 @@ static bool waits_outside() {
 }
 /* try_only: up to where only another process can go on. */
 static void drain(const std::function<bool()> &done, bool try_only = false) {
+  device_window window;
   long idle = 0;
   while (!done()) {
     if (advance()) {
@@ -146,6 +149,7 @@ void finish_all() {
       host.join(s->clock);
 }
 void push(cudaStream_t stream, operation o) {
+  device_window window;
   CUstream_st *s = stream_of(stream);
   spoil_capture(stream); /* what comes here is not captured */
   s->clock.join(host);

@@ -66,6 +66,7 @@ void finish_event(CUevent_st *e);
 void finish_all();
 bool advance();              /* one step of some stream; false: nothing can run */
 inline void advance_some() { /* while the host asks how far things are */
+  device_window window;
   for (int i = 0; i < 64 && advance(); i++)
     ;
 }

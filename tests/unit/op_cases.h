@@ -143,6 +143,7 @@ CASE(kv_write) {
   void *k = kv_pages(r, pages * 2, d, true), *v = kv_pages(r, pages * 2, d, false);
   LRL_TRY(
       CALL(kv_write, r->n, 2, d, pages, r->dtype, slot, IN(r->n * 2 * d), IN(r->n * 2 * d), k, v));
+  LRL_TRY(lrl_ctx_sync(r->ctx));
   kv_content(r, k, pages * 2, d, true, OUT(pages * 2 * LRL_KV_PAGE * d));
   kv_content(r, v, pages * 2, d, false, OUT(pages * 2 * LRL_KV_PAGE * d));
   return LRL_OK;
@@ -179,6 +180,7 @@ CASE(sample) {
                  .uniform = u, .temperature = temperature[kind], .top_p = top_p[kind],
                  .repetition_penalty = kind == 4 ? 1.25 : 1.0, .top_k = top_k[kind], .token = drawn,
                  .logprobs = F32_OUT(r->n), .probs = F32_OUT(r->n * r->w)));
+    LRL_TRY(lrl_ctx_sync(r->ctx));
     for (int64_t t = 0; t < r->n; t++)
       token[t] = (double)drawn[t];
   }

@@ -31,6 +31,7 @@ struct sim_device {
   void (*reset)(void);
   void (*counters)(const char *, struct simt_counters *);
   int (*traced)(void);
+  uint64_t (*migrations)(const char **);
 };
 
 static inline void sim_symbol(void *library, const char *name, void *function) {
@@ -55,6 +56,7 @@ static inline bool sim_device_open(struct sim_device *d) {
   sim_symbol(library, "simt_reset", &d->reset);
   sim_symbol(library, "simt_get_counters", &d->counters);
   sim_symbol(library, "simt_is_traced", &d->traced);
+  sim_symbol(library, "simt_migrations", &d->migrations);
   return true;
 }
 /* Run number i: threads ascending, descending, at random; operations of streams lazy or shuffled.

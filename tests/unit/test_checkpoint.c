@@ -103,7 +103,7 @@ static lrl_status save_to(struct model *m, struct lrl_checkpoint *k) {
   LRL_TRY(lrl_checkpoint_put_text(k, "nothing", ""));
   LRL_TRY(lrl_checkpoint_put_blob(k, "tokenizer", "\0\1\2\0", 4));
   LRL_TRY(lrl_checkpoint_put_blob(k, "empty", NULL, 0));
-  LRL_TRY(lrl_checkpoint_put_params(k, "params", &m->params));
+  LRL_TRY(lrl_checkpoint_put_params(k, &m->ctx, "params", &m->params));
   return lrl_checkpoint_put_optimizer(k, "optimizer", &m->o);
 }
 

@@ -54,10 +54,11 @@ static lrl_status compute(struct lrl_ctx *ctx, struct lrl_ctx *ref, const struct
   exact.lse = ref_lse;
   LRL_TRY(lrl_attention_fwd(ctx, &f));
   LRL_TRY(lrl_attention_fwd(ref, &exact)); /* the same inputs of backward for both */
-  return lrl_attention_bwd(
+  LRL_TRY(lrl_attention_bwd(
       ctx, &(struct lrl_attention_bwd_args){l,  HEADS, KV,      d,     LRL_BF16, causal, 0.11f,
                                             q,  k,     v,       ref_o, d_o,      wq,     wk,
-                                            wk, wq,    ref_lse, r->dq, r->dk,    r->dv});
+                                            wk, wq,    ref_lse, r->dq, r->dk,    r->dv}));
+  return lrl_ctx_sync(ctx);
 }
 
 /* No report; tiles are swizzled, so a request to shared memory takes one wavefront. Starts the

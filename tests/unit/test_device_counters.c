@@ -67,6 +67,7 @@ static void end(const char *name, double bytes) {
     const struct lrl_##op##_args args_ = {__VA_ARGS__};                                            \
     begin();                                                                                       \
     assert_int_equal(lrl_##op(&ctx, &args_), LRL_OK);                                              \
+    assert_int_equal(lrl_ctx_sync(&ctx), LRL_OK);                                                  \
     end(name, (double)(bytes));                                                                    \
   } while (0)
 
@@ -161,6 +162,7 @@ static void test_vocabulary(void **state) {
     assert_int_equal(lrl_cross_entropy(&ref, &exact), LRL_OK);
     begin();
     assert_int_equal(lrl_cross_entropy(&ctx, &a), LRL_OK);
+    assert_int_equal(lrl_ctx_sync(&ctx), LRL_OK);
     for (int64_t i = 0; i < t; i++) {
       assert_float_equal(a.loss[i], exact.loss[i], 1e-5f * fabsf(exact.loss[i]));
       assert_float_equal(a.lse[i], exact.lse[i], 1e-5f * fabsf(exact.lse[i]));

@@ -50,6 +50,7 @@ static void compare(struct lrl_ctx *ctx, struct lrl_ctx *ref, const struct lrl_l
                                              o[i],
                                              lse[i]};
     assert_int_equal(lrl_attention_fwd(i == 0 ? ref : ctx, &a), LRL_OK);
+    assert_int_equal(lrl_ctx_sync(ctx), LRL_OK);
   }
   double scale = 0.0;
   *o_off = *lse_off = 0.0;

@@ -81,6 +81,7 @@ static void decode(struct lrl_ctx *ctx, const struct batch *b, int first, int n,
                                b->page + before, filled_slots + before, (char *)b->q + first * row,
                                b->k, b->v, o + first * row}),
       LRL_OK);
+  assert_int_equal(lrl_ctx_sync(ctx), LRL_OK);
 }
 
 static const struct shape shapes[] = {{8, 2, 128}, {3, 3, 64}, {12, 1, 80}, {5, 1, 9}, {6, 2, 192}};

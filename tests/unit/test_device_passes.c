@@ -1,5 +1,5 @@
-/* Ops that are only queued, between lrl_ctx_begin and lrl_ctx_end, on the device that the first
- * argument names: the same numbers as with a wait after each, whenever the device gets to them. */
+/* Ops that are only queued, on the device that the first argument names: the same numbers as with a
+ * wait after each, whenever the device gets to them. */
 #include "kernels/backend.h"
 #include "tests/unit/sim_device.h"
 
@@ -64,13 +64,12 @@ static void test_lists(void **state) {
     begin_order(order);
     const float *x = numbers(N, 0);
     float *out = numbers(N, 0), *large = numbers(LARGE, 0);
-    lrl_ctx_begin(&ctx);
     lrl_zero(&ctx, out, N * sizeof *out);
     lrl_zero(&ctx, large, LARGE * sizeof *large);
     for (int t = 0; t < TURNS; t++)
       add_rows(&ctx, N, N, x, out, t);
     add_rows(&ctx, LARGE, N, x, large, 1);
-    assert_int_equal(lrl_ctx_end(&ctx), LRL_OK);
+    assert_int_equal(lrl_ctx_sync(&ctx), LRL_OK);
     for (int64_t i = 0; i < N; i++) {
       double sum = 0;
       for (int t = 0; t < TURNS; t++)
@@ -92,7 +91,6 @@ static void test_moves(void **state) {
     float host[64];
     const size_t mark = lrl_arena_mark(&arena);
     float *a = numbers(N, 0), *b = numbers(N, 0);
-    lrl_ctx_begin(&ctx);
     lrl_zero(&ctx, a, N * sizeof *a);
     for (int i = 0; i < 64; i++)
       host[i] = (float)(i + 1);
@@ -119,7 +117,6 @@ static void test_moves(void **state) {
       }
       assert_true(squares == want);
     }
-    assert_int_equal(lrl_ctx_end(&ctx), LRL_OK);
     for (int i = 0; i < 4096; i++)
       assert_int_equal(record[i], 0x55);
     expect_no_report();
@@ -130,8 +127,7 @@ static void expect_numbers(const float *x, int64_t n, float first) {
   for (int64_t i = 0; i < n; i++)
     assert_true(x[i] == first + (float)i);
 }
-/* Outside of passes all is done when a call returns; within one, when the host has waited, and
- * where the host is written to. */
+/* All is done when the host has waited, and where the host is written to. */
 static void test_waits(void **state) {
   (void)state;
   enum { N = 2000 };
@@ -142,29 +138,45 @@ static void test_waits(void **state) {
     for (int i = 0; i < N; i++)
       host[i] = (float)(20 + i);
     lrl_move(&ctx, a, b, N * sizeof *a);
-    expect_numbers(a, N, 7);
     lrl_move(&ctx, b, host, sizeof host);
-    expect_numbers(b, N, 20);
-    add_rows(&ctx, N, N, b, c, 0);
-    assert_true(c[0] == 23 && c[N - 1] == 23 + 2 * (N - 1));
     lrl_zero(&ctx, c, N * sizeof *c);
-    for (int i = 0; i < N; i++)
-      assert_true(c[i] == 0);
-    lrl_ctx_begin(&ctx);
     add_rows(&ctx, N, N, b, c, 0);
+    lrl_move(&ctx, host, a, sizeof host);
+    expect_numbers(host, N, 7);
     lrl_move(&ctx, host, c, sizeof host);
     expect_numbers(host, N, 20);
     lrl_move(&ctx, a, c, N * sizeof *a);
     assert_int_equal(lrl_ctx_sync(&ctx), LRL_OK);
     expect_numbers(a, N, 20);
-    lrl_move(&ctx, c, b, N * sizeof *a);
-    assert_int_equal(lrl_ctx_end(&ctx), LRL_OK);
-    expect_numbers(c, N, 20);
     expect_no_report();
   }
 }
 
-/* A pass that was broken off: the context can be freed, and its ops are done then. */
+/* Reads see what was queued before them, and nothing of what is queued later. */
+static void test_reads(void **state) {
+  (void)state;
+  enum { N = 400000 }; /* more than the pinned memory they go through */
+  for (int order = 0; order < ORDERS; order++) {
+    begin_order(order);
+    float *x = numbers(N, 0), *seen = malloc(N * sizeof *seen), few[3] = {1, 2, 3}, back[3];
+    assert_non_null(seen);
+    const struct lrl_scale_args twice = {.n = N, .x = x, .alpha = 2};
+    assert_int_equal(lrl_scale(&ctx, &twice), LRL_OK);
+    assert_int_equal(lrl_read(&ctx, seen, x, N * sizeof *seen), LRL_OK);
+    assert_int_equal(lrl_scale(&ctx, &twice), LRL_OK);
+    for (int64_t i = 0; i < N; i++)
+      assert_true(seen[i] == 2 * (float)i);
+    lrl_move(&ctx, x + 1, few, sizeof few);
+    assert_int_equal(lrl_read(&ctx, back, x + 1, sizeof back), LRL_OK);
+    assert_memory_equal(back, few, sizeof few);
+    assert_int_equal(lrl_read(&ctx, back, few, sizeof back), LRL_OK); /* the host's own */
+    assert_memory_equal(back, few, sizeof few);
+    free(seen);
+    expect_no_report();
+  }
+}
+
+/* A context can be freed with ops under way, which are done then. */
 static void test_broken_off(void **state) {
   (void)state;
   enum { N = 500 };
@@ -174,7 +186,6 @@ static void test_broken_off(void **state) {
     float *out = numbers(N, 4);
     struct lrl_ctx other;
     assert_int_equal(lrl_ctx_init(&other, device, 1), LRL_OK);
-    lrl_ctx_begin(&other);
     lrl_zero(&other, out, N * sizeof *out);
     add_rows(&other, N, N, x, out, 0);
     lrl_ctx_free(&other);
@@ -191,7 +202,7 @@ int main(int argc, char **argv) {
       lrl_arena_init(&arena, "memory", (size_t)64 << 20) != LRL_OK)
     return 1;
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_lists), cmocka_unit_test(test_moves),
-                                     cmocka_unit_test(test_waits),
+                                     cmocka_unit_test(test_waits), cmocka_unit_test(test_reads),
                                      cmocka_unit_test(test_broken_off)};
   const int failed = cmocka_run_group_tests(tests, NULL, NULL);
   lrl_arena_free(&arena);

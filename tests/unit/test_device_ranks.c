@@ -51,7 +51,7 @@ static void test_stuck(void **state) {
   const time_t start_time = time(NULL);
   set_order(0);
   work(2, "stuck", 7);
-  expect_log("waited 2 s for its device, and a collective of the other ranks");
+  expect_log(" s for its device, and a collective of the other ranks");
   assert_true(time(NULL) - start_time < 25);
 }
 

@@ -52,7 +52,7 @@ static lrl_status write_model(struct lrl_checkpoint *c, const struct lrl_tokeniz
   if (status == LRL_OK)
     status = lrl_param_set_init(&m.params, 5);
   if (status == LRL_OK && head == LRL_VLM_LANGUAGE)
-    status = lrl_language_model_put(c, config, t, &m.params);
+    status = lrl_language_model_put(c, NULL, config, t, &m.params);
   if (status == LRL_OK && head == LRL_VLM_SCORE) {
     status = lrl_checkpoint_put_text(c, "kind", "reward");
     if (status == LRL_OK)
@@ -60,7 +60,7 @@ static lrl_status write_model(struct lrl_checkpoint *c, const struct lrl_tokeniz
     if (status == LRL_OK)
       status = lrl_checkpoint_put_blob(c, "tokenizer", bytes, n);
     if (status == LRL_OK)
-      status = lrl_checkpoint_put_params(c, "model", &m.params);
+      status = lrl_checkpoint_put_params(c, NULL, "model", &m.params);
   }
   lrl_vlm_free(&m);
   return status;

@@ -106,7 +106,7 @@ static struct op_run start(lrl_status (*op)(struct op_run *), struct lrl_ctx *ct
   omp_set_num_threads(ctx->n_threads);
   if (simulated)
     sim_order(&sim, turn++);
-  const bool ok = op(&r) == LRL_OK;
+  const bool ok = op(&r) == LRL_OK && lrl_ctx_sync(ctx) == LRL_OK;
   EXPECT(ok, ctx->backend->name, &r, "%s", lrl_last_error());
   lrl_error_clear();
   return r;

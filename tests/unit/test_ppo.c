@@ -161,7 +161,7 @@ static void logprobs_of(struct world *w, const int64_t *list, int64_t max_tokens
     const struct lrl_ppo_pass pass = {.images = packed.images, .temperature = 0.8f};
     const struct lrl_tensor *x = lrl_ppo_logprobs(&tape, &w->policy, &packed.batch, &pass, NULL);
     assert_int_equal(tape.status, LRL_OK);
-    lrl_ppo_unpack(&w->e, slices, n, x->data, out);
+    lrl_ppo_unpack(&w->ctx, &w->e, slices, n, x->data, out);
     lrl_arena_reset(&w->steps, 0);
   }
 }
@@ -381,9 +381,9 @@ static void test_average(void **state) {
   float *x = v.policy.params.units[0].data;
   const float before = x[3];
   ((float *)w.policy.params.units[0].data)[3] = before + 1.0f;
-  lrl_ppo_average(&v.policy, &w.policy, 0.75);
+  assert_int_equal(lrl_ppo_average(&w.ctx, &v.policy, &w.policy, 0.75), LRL_OK);
   assert_true(fabsf(x[3] - (before + 0.25f)) < 1e-6f);
-  lrl_ppo_average(&v.policy, &w.policy, 0.0);
+  assert_int_equal(lrl_ppo_average(&w.ctx, &v.policy, &w.policy, 0.0), LRL_OK);
   assert_memory_equal(v.policy.params.units[0].data, w.policy.params.units[0].data,
                       (size_t)w.policy.params.units[0].n * sizeof(float));
   free_world(&w);
