@@ -116,7 +116,8 @@ void ldmatrix(uint32_t *out, const void *row, int n, bool trans, const char *fil
   }
   static const collective plain[] = {do_ldm<1, false>, do_ldm<2, false>, do_ldm<4, false>};
   static const collective turned[] = {do_ldm<1, true>, do_ldm<2, true>, do_ldm<4, true>};
-  meet((trans ? turned : plain)[n / 2], "ldmatrix", 0xffffffffu, &o, file, line);
+  const collective *of = trans ? turned : plain; /* g++ 12 miscompiles (a ? b : c)[i] with UBSan */
+  meet(of[n / 2], "ldmatrix", 0xffffffffu, &o, file, line);
   memcpy(out, o.out, (size_t)n * 4);
 }
 } // namespace simt
