@@ -99,7 +99,7 @@ bool adopt(void *p, size_t bytes) {
   const allocation *a = find_allocation(static_cast<char *>(p) + bytes - 1);
   if (a != NULL && a->live && a->at + a->bytes > static_cast<unsigned char *>(p))
     return false;
-  allocations[(uintptr_t)p] = {static_cast<unsigned char *>(p), bytes, PINNED, true};
+  allocations[(uintptr_t)p] = {static_cast<unsigned char *>(p), bytes, PINNED, true, false};
   adopted.insert((uintptr_t)p);
   return true;
 }
