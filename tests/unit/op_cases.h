@@ -372,6 +372,7 @@ CASE(adamw) {
   void *param = OUT(n);
   LRL_TRY(CALL(adamw, n, r->dtype, r->dtype == LRL_F32 ? master : param, master, m, v, F32_IN(n),
                1e-2, 0.9, 0.95, 1e-8, 0.1, 0.5, 3));
+  LRL_TRY(lrl_ctx_sync(r->ctx));
   if (r->dtype == LRL_F32)
     memcpy(param, master, (size_t)n * sizeof *master);
   return LRL_OK;
