@@ -68,6 +68,7 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int d) {
   p->streamPrioritiesSupported = p->globalL1CacheSupported = p->localL1CacheSupported = 1;
   p->managedMemory = p->concurrentManagedAccess = p->computePreemptionSupported = 1;
   p->canUseHostPointerForRegisteredMem = p->cooperativeLaunch = 1;
+  p->memoryPoolsSupported = 1;
   p->asyncEngineCount = 2;
   p->memoryBusWidth = 1024;
   p->l2CacheSize = 1 << 16;
@@ -95,6 +96,11 @@ cudaError_t cudaDeviceGetAttribute(int *v, enum cudaDeviceAttr a, int) {
       {cudaDevAttrMaxBlocksPerMultiprocessor, MULTIPROCESSOR_BLOCKS},
       {cudaDevAttrCanMapHostMemory, 1},
       {cudaDevAttrComputeMode, 0},
+      {cudaDevAttrKernelExecTimeout, 0},
+      {cudaDevAttrIntegrated, 0},
+      {cudaDevAttrGpuOverlap, 1},
+      {cudaDevAttrHostNativeAtomicSupported, 0},
+      {cudaDevAttrMemoryPoolSupportedHandleTypes, 0},
       {cudaDevAttrConcurrentKernels, 1},
       {cudaDevAttrAsyncEngineCount, 2},
       {cudaDevAttrUnifiedAddressing, 1},
@@ -103,7 +109,7 @@ cudaError_t cudaDeviceGetAttribute(int *v, enum cudaDeviceAttr a, int) {
       {cudaDevAttrComputePreemptionSupported, 1},
       {cudaDevAttrCooperativeLaunch, 1},
       {cudaDevAttrReservedSharedMemoryPerBlock, 1024},
-      {cudaDevAttrMemoryPoolsSupported, 0},
+      {cudaDevAttrMemoryPoolsSupported, 1},
       {cudaDevAttrL2CacheSize, 1 << 16},
       {cudaDevAttrComputeCapabilityMajor, 9},
       {cudaDevAttrComputeCapabilityMinor, 0},

@@ -1,10 +1,7 @@
 /* Stand-in for the CUDA runtime: launches of kernels and of host functions, occupancy. */
 #include "device_limits.h"
+#include "fiber.h"
 #include "streams.h"
-
-#include "include/simt_core.h"
-
-#include "include/simt_launch.h"
 
 #include <map>
 #include <memory>
@@ -27,6 +24,10 @@ static int blocks_that_fit(int threads, size_t shared) {
 namespace simt {
 job *new_job(const char *name, const void *function, const config &c, size_t param_bytes,
              void (*call)(const void *)) {
+  if (self != NULL) {
+    report("%s is launched by a kernel, which is not simulated", name);
+    leave_block(BROKEN);
+  }
   job *j = static_cast<job *>(malloc(sizeof(job) + param_bytes));
   j->name = name;
   j->function = function;

@@ -7,6 +7,10 @@
 
 using simt::fail;
 
+struct CUmemPoolHandle_st {
+  std::map<int, uint64_t> settings;
+};
+
 extern "C" {
 cudaError_t cudaMallocPitch(void **p, size_t *pitch, size_t width, size_t height) {
   *pitch = (width + 511) / 512 * 512;
@@ -88,5 +92,38 @@ cudaError_t cudaHostGetFlags(unsigned *flags, void *host) {
   void *p;
   *flags = cudaHostAllocMapped;
   return cudaHostGetDevicePointer(&p, host, 0);
+}
+
+/* Of a pool only its settings: what is freed goes back at once, as if every threshold were 0. */
+static CUmemPoolHandle_st *pool_of(int device) {
+  static std::map<int, CUmemPoolHandle_st> pools;
+  return &pools[device];
+}
+cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t *pool, int device) {
+  int n = 0;
+  if (cudaGetDeviceCount(&n) != cudaSuccess || device < 0 || device >= n)
+    return fail(cudaErrorInvalidDevice);
+  *pool = pool_of(device);
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceGetMemPool(cudaMemPool_t *pool, int device) {
+  return cudaDeviceGetDefaultMemPool(pool, device);
+}
+static bool is_size(enum cudaMemPoolAttr a) { return a >= cudaMemPoolAttrReleaseThreshold; }
+cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t pool, enum cudaMemPoolAttr a, void *value) {
+  if (a > cudaMemPoolAttrReleaseThreshold) /* measured */
+    return fail(cudaErrorInvalidValue);
+  memcpy(&pool->settings[a], value, is_size(a) ? sizeof(uint64_t) : sizeof(int));
+  return cudaSuccess;
+}
+cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t pool, enum cudaMemPoolAttr a, void *value) {
+  if (a > cudaMemPoolAttrReleaseThreshold)
+    return fail(cudaErrorNotSupported);
+  memcpy(value, &pool->settings[a], is_size(a) ? sizeof(uint64_t) : sizeof(int));
+  return cudaSuccess;
+}
+cudaError_t cudaMemPoolTrimTo(cudaMemPool_t, size_t) { return cudaSuccess; }
+cudaError_t cudaMallocFromPoolAsync(void **p, size_t n, cudaMemPool_t, cudaStream_t stream) {
+  return cudaMallocAsync(p, n, stream);
 }
 }

@@ -8,6 +8,7 @@
 #include <iostream>
 #include <iterator>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -25,7 +26,8 @@ struct edit {
   std::string text;
 };
 std::map<size_t, edit> edits;
-std::map<std::string, int> kernels; /* name -> template parameters */
+std::map<std::string, int> kernels;  /* name -> template parameters */
+std::set<std::string> with_defaults; /* kernels that may be given fewer arguments */
 int serial;
 
 bool is_ident(char c) { return isalnum((unsigned char)c) || c == '_' || c == '$'; }
@@ -192,6 +194,9 @@ void find_kernel(size_t i) {
     before--;
   const bool templated = before > 0 && is(before - 1, ">");
   kernels[tokens[name].text] = templated ? count_template_arguments(opening_angle(before - 1)) : 0;
+  for (size_t k = name + 1, end = closing(name + 1); k < end; k++)
+    if (is(k, "="))
+      with_defaults.insert(tokens[name].text);
   edits[i] = {i + 1, ""};
 }
 
@@ -230,7 +235,8 @@ void find_launch(size_t at) {
   for (const std::string &a : split(open + 1, close - 1))
     args += ", " + (a == "NULL" || a == "__null" ? std::string("nullptr") : a);
   const auto k = kernels.find(callee_name);
-  const bool deduced = k == kernels.end() ? false : given < k->second;
+  const bool deduced =
+      (k != kernels.end() && given < k->second) || with_defaults.count(callee_name) > 0;
   std::string config = "simt::config(";
   bool first = true;
   for (const std::string &c : split(at + 1, end)) {

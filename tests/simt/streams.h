@@ -13,7 +13,7 @@
 #include <string>
 
 namespace simt {
-enum { MAX_STREAMS = 32 };
+enum { MAX_STREAMS = 64 };
 struct clock_vector {
   unsigned at[MAX_STREAMS] = {};
   void join(const clock_vector &o) {

@@ -1,6 +1,7 @@
 /* The runtime's API beyond memory and streams: launches by pointer and by configuration,
  * attributes, occupancy, host functions, rows of memory, symbols, failures; libcu++ and wmma. */
 #include "tests/simt/test.cuh"
+#include <float.h>
 
 #include <assert.h>
 #include <cuda/atomic>
@@ -191,6 +192,67 @@ __global__ void roundings(float *o, unsigned *lane) {
   asm volatile("mov.u32 %0, %%nsmid;" : "=r"(multiprocessors));
   lane[threadIdx.x] = below + multiprocessors - 4;
 }
+/* Forms that public programs use: default arguments, a full mask where the block ends within a
+ * warp, the typed minimum, roundings of f64. */
+__global__ void with_default(int *o, int x = 3, int *also = nullptr) {
+  o[threadIdx.x] = x;
+  if (also != nullptr)
+    also[threadIdx.x] = 2 * x;
+}
+template <class T> __global__ void of_any(T *o, T x = T(4)) { o[threadIdx.x] += x; }
+__global__ void running_sums(int *o) {
+  int v = 1;
+  for (int d = 1; d < 32; d *= 2) {
+    const int below = __shfl_up_sync(0xffffffffu, v, d);
+    if ((int)threadIdx.x % 32 >= d)
+      v += below;
+  }
+  o[threadIdx.x] = v + (__ballot_sync(0xffffffffu, 1) == 0xffu ? 100 : 0);
+}
+__global__ void doubles(int *o) {
+  const double third = __ddiv_rd(1.0, 3.0);
+  o[0] = __ddiv_ru(1.0, 3.0) == nextafter(third, 1.0) && __drcp_rd(-3.0) < -third;
+  o[1] = __dadd_rd(1.0, 1e-30) == 1.0 && __dadd_ru(1.0, 1e-30) == 1.0 + DBL_EPSILON;
+  o[2] = __dsub_rz(1.0, 1e-30) < 1.0 && __dmul_rz(-third, 0.1) >= __dmul_rd(-third, 0.1);
+  o[3] = __dsqrt_ru(2.0) == nextafter(__dsqrt_rd(2.0), 2.0) && __dsqrt_rd(4.0) == 2.0 &&
+         __dsqrt_ru(4.0) == 2.0 && __dmul_ru(0.5, 0.25) == 0.125;
+  o[4] = umin(3u, 0x80000000u) == 3u && llmax(-1, 1ll << 40) == 1ll << 40;
+  int flag = 5;
+  o[5] = atomicExch_system(&o[6], flag) == 0;
+}
+static void forms() {
+  device<int> o(40, 0), p(40, 0);
+  with_default<<<1, 4>>>(o.p);
+  with_default<<<1, 4>>>(o.p + 4, 7, p.p);
+  of_any<<<1, 2>>>(p.p);
+  of_any<<<1, 2>>>(p.p, 1);
+  CHECK(o.get()[3] == 3 && o.get()[4] == 7 && p.get()[0] == 19 && p.get()[3] == 14);
+  running_sums<<<1, 40>>>(o.p);
+  CHECK(o.get()[31] == 32 && o.get()[32] == 101 && o.get()[39] == 108);
+  device<int> r(7, 0);
+  doubles<<<1, 1>>>(r.p);
+  CHECK(r.get() == std::vector<int>({1, 1, 1, 1, 1, 1, 5}));
+}
+/* Memory in the order of a stream, and its pool. */
+static void pools() {
+  cudaMemPool_t pool;
+  uint64_t keep = 1 << 20, kept = 0;
+  CHECK(cudaDeviceGetDefaultMemPool(&pool, 0) == cudaSuccess);
+  CHECK(cudaDeviceGetDefaultMemPool(&pool, 99) == cudaErrorInvalidDevice);
+  cudaGetLastError();
+  CHECK(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep) == cudaSuccess);
+  CHECK(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &kept) == cudaSuccess);
+  CHECK(kept == keep);
+  cudaStream_t s;
+  cudaStreamCreate(&s);
+  int *p, x[4];
+  CHECK(cudaMallocFromPoolAsync(&p, sizeof x, pool, s) == cudaSuccess);
+  with_default<<<1, 4, 0, s>>>(p);
+  cudaMemcpyAsync(x, p, sizeof x, cudaMemcpyDeviceToHost, s);
+  CHECK(cudaFreeAsync(p, s) == cudaSuccess && cudaStreamSynchronize(s) == cudaSuccess);
+  CHECK(x[0] == 3 && x[3] == 3);
+  cudaStreamDestroy(s);
+}
 __global__ void asserts(int n) { assert((int)threadIdx.x < n); }
 static void numbers() {
   device<float> o(4);
@@ -205,6 +267,8 @@ static void all() {
   rows();
   libraries();
   numbers();
+  forms();
+  pools();
 }
 int main() {
   asserts<<<1, 32>>>(32);

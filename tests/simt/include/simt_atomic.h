@@ -62,12 +62,13 @@ SIMT_RMW_ALL(atomicDec, unsigned, old == 0 || old > v ? v : old - 1)
 #define SIMT_SWAPS(T)                                                                              \
   SIMT_EXCH(atomicExch, T)                                                                         \
   SIMT_EXCH(atomicExch_block, T)                                                                   \
+  SIMT_EXCH(atomicExch_system, T)                                                                  \
   SIMT_CAS(atomicCAS, T) SIMT_CAS(atomicCAS_block, T) SIMT_CAS(atomicCAS_system, T)
 SIMT_SWAPS(int)
 SIMT_SWAPS(unsigned)
 SIMT_SWAPS(unsigned long long)
 SIMT_SWAPS(unsigned short)
-SIMT_EXCH(atomicExch, float)
+SIMT_EXCH(atomicExch, float) SIMT_EXCH(atomicExch_block, float) SIMT_EXCH(atomicExch_system, float)
 #undef SIMT_SWAPS
 #undef SIMT_CAS
 #undef SIMT_EXCH

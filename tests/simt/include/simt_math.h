@@ -41,6 +41,14 @@ SIMT_MIXED(int, unsigned long long, unsigned long long)
 SIMT_MIXED(long long, unsigned long long, unsigned long long)
 SIMT_MIXED(float, double, double)
 #undef SIMT_MIXED
+/* Templates, so that a program may define its own. */
+#define SIMT_TYPED(prefix, T)                                                                      \
+  template <class = void> inline T prefix##min(T a, T b) { return min(a, b); }                     \
+  template <class = void> inline T prefix##max(T a, T b) { return max(a, b); }
+SIMT_TYPED(u, unsigned)
+SIMT_TYPED(ll, long long)
+SIMT_TYPED(ull, unsigned long long)
+#undef SIMT_TYPED
 inline int __vimax3_s32(int a, int b, int c) { return max(a, max(b, c)); }
 
 inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
@@ -97,6 +105,35 @@ inline float simt_round(double exact, int way) {
   inline float __double2float_##way_name(double x) { return simt_round(x, way); }                  \
   inline float __int2float_##way_name(int x) { return simt_round(x, way); }                        \
   inline float __uint2float_##way_name(unsigned x) { return simt_round(x, way); }
+SIMT_ROUNDED(rz, 0)
+SIMT_ROUNDED(rd, -1)
+SIMT_ROUNDED(ru, 1)
+#undef SIMT_ROUNDED
+/* And in f64: `error` has the sign of the exact result less the rounded one. */
+inline double simt_step(double r, double error, int way) {
+  const bool up = error > 0 && (way > 0 || (way == 0 && r < 0));
+  const bool down = error < 0 && (way < 0 || (way == 0 && r > 0));
+  return up ? nextafter(r, INFINITY) : down ? nextafter(r, -INFINITY) : r;
+}
+inline double simt_sum(double a, double b, int way) {
+  const double s = a + b, of_b = s - a;
+  return simt_step(s, (a - (s - of_b)) + (b - of_b), way);
+}
+inline double simt_quotient(double a, double b, int way) {
+  const double q = a / b, rest = fma(-q, b, a);
+  return simt_step(q, b < 0 ? -rest : rest, way);
+}
+#define SIMT_ROUNDED(way_name, way)                                                                \
+  inline double __dadd_##way_name(double a, double b) { return simt_sum(a, b, way); }              \
+  inline double __dsub_##way_name(double a, double b) { return simt_sum(a, -b, way); }             \
+  inline double __dmul_##way_name(double a, double b) {                                            \
+    return simt_step(a * b, fma(a, b, -(a * b)), way);                                             \
+  }                                                                                                \
+  inline double __ddiv_##way_name(double a, double b) { return simt_quotient(a, b, way); }         \
+  inline double __drcp_##way_name(double x) { return simt_quotient(1.0, x, way); }                 \
+  inline double __dsqrt_##way_name(double x) {                                                     \
+    return simt_step(sqrt(x), fma(-sqrt(x), sqrt(x), x), way);                                     \
+  }
 SIMT_ROUNDED(rz, 0)
 SIMT_ROUNDED(rd, -1)
 SIMT_ROUNDED(ru, 1)

@@ -61,6 +61,10 @@ template <class T> inline cudaError_t cudaMallocAsync(T **p, size_t n, cudaStrea
   return cudaMallocAsync((void **)p, n, s);
 }
 template <class T>
+inline cudaError_t cudaMallocFromPoolAsync(T **p, size_t n, cudaMemPool_t pool, cudaStream_t s) {
+  return cudaMallocFromPoolAsync((void **)p, n, pool, s);
+}
+template <class T>
 inline cudaError_t cudaHostGetDevicePointer(T **device, void *host, unsigned flags) {
   return cudaHostGetDevicePointer((void **)device, host, flags);
 }
@@ -86,6 +90,17 @@ inline cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from
 }
 inline cudaError_t cudaMemset2DAsync(void *p, size_t pitch, int v, size_t width, size_t height) {
   return cudaMemset2DAsync(p, pitch, v, width, height, 0);
+}
+inline cudaError_t cudaMemPrefetchAsync(const void *p, size_t n, cudaMemLocation to,
+                                        unsigned flags) {
+  return cudaMemPrefetchAsync(p, n, to, flags, 0);
+}
+/* As before CUDA 13. */
+inline cudaError_t cudaMemPrefetchAsync(const void *p, size_t n, int device,
+                                        cudaStream_t stream = 0) {
+  const cudaMemLocationType type =
+      device == cudaCpuDeviceId ? cudaMemLocationTypeHost : cudaMemLocationTypeDevice;
+  return cudaMemPrefetchAsync(p, n, cudaMemLocation{type, device}, 0, stream);
 }
 inline cudaError_t cudaHostRegister(void *p, size_t n) { return cudaHostRegister(p, n, 0); }
 inline cudaError_t cudaStreamAttachMemAsync(cudaStream_t s, void *p, size_t n = 0) {
