@@ -4,7 +4,21 @@
 #include <string.h>
 
 namespace simt {
+/* Whole warps may leave before the others' barrier; of a warp, all lanes or none. */
+static void check_left(const char *file, int line) {
+  for (int w = 0; w * 32 < n_threads; w++) {
+    const int lanes = n_threads - w * 32;
+    const unsigned all = lanes < 32 ? (1u << lanes) - 1 : ~0u;
+    if (now.live[w] != 0 && now.live[w] != all) {
+      report("__syncthreads at %s:%d after threads have left whose warp is there (live %08x)", file,
+             line, now.live[w]);
+      return;
+    }
+  }
+}
 void release_barrier(int id) {
+  if (id == 0 && now.barriers[0].expected == 0 && now.n_live != n_threads && settings.strict)
+    check_left(now.barriers[0].file, now.barriers[0].line);
   now.barriers[id].result = now.barriers[id].votes;
   now.barriers[id].arrived = now.barriers[id].votes = 0;
   trace_barrier();
@@ -28,8 +42,6 @@ int barrier(int id, int expected, int vote, const char *file, int line) {
     report("divergent __syncthreads: some threads at %s:%d, others at %s:%d", b.file, b.line, file,
            line);
   }
-  if (expected == 0 && now.n_live != n_threads && settings.strict)
-    report("__syncthreads at %s:%d after %d threads have left", file, line, n_threads - now.n_live);
   b.expected = expected;
   b.votes += vote != 0;
   self->barrier = id & 15;

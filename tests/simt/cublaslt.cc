@@ -1,11 +1,13 @@
-/* Stand-in for cuBLASLt: column-major matmul with bias epilogue, bf16 and f32, f32 sums. Like the
- * library it refuses what does not fit, and runs when its stream gets there. */
+/* Stand-in for cuBLASLt: column-major matmul with epilogues of bias, ReLU and GELU, bf16 and f32,
+ * f32 sums. Like the library it refuses what does not fit, and runs when its stream gets there. */
 #include "streams.h"
 
 #include <cublasLt.h>
 
 #include "include/cuda_bf16.h"
 
+#include <algorithm>
+#include <cmath>
 #include <vector>
 
 struct simt_matmul_desc {
@@ -44,12 +46,25 @@ static bool fits(const simt_matmul_desc &m, const simt_matrix_layout &a,
   return depth == depth_b && rows == d.rows && cols == d.cols && rows == c.rows && cols == c.cols &&
          types;
 }
+/* The library's GELU is the approximation with tanh. */
+static float activation(cublasLtEpilogue_t e, float x) {
+  if ((e & CUBLASLT_EPILOGUE_RELU) != 0)
+    return std::max(x, 0.0f);
+  if ((e & CUBLASLT_EPILOGUE_GELU) != 0)
+    return 0.5f * x * (1.0f + std::tanh(0.7978845608f * (x + 0.044715f * x * x * x)));
+  return x;
+}
+static bool known(cublasLtEpilogue_t e) {
+  const int parts = CUBLASLT_EPILOGUE_BIAS | CUBLASLT_EPILOGUE_RELU | CUBLASLT_EPILOGUE_GELU;
+  const int both = CUBLASLT_EPILOGUE_RELU | CUBLASLT_EPILOGUE_GELU;
+  return e == CUBLASLT_EPILOGUE_DEFAULT || ((e & ~parts) == 0 && e != 0 && (e & both) != both);
+}
 static void multiply(const simt_matmul_desc &m, float alpha, const void *A,
                      const simt_matrix_layout &a, const void *B, const simt_matrix_layout &b,
                      float beta, const void *C, const simt_matrix_layout &c, void *D,
                      const simt_matrix_layout &d) {
   const int64_t depth = m.trans_a == CUBLAS_OP_N ? a.cols : a.rows;
-  const bool bias = m.epilogue == CUBLASLT_EPILOGUE_BIAS;
+  const bool bias = (m.epilogue & CUBLASLT_EPILOGUE_BIAS) != 0;
   simt::stream_access(A, a.bytes(), false);
   simt::stream_access(B, b.bytes(), false);
   if (beta != 0.0f)
@@ -73,7 +88,7 @@ static void multiply(const simt_matmul_desc &m, float alpha, const void *A,
         x += beta * get(C, c.type, j * c.ld + i);
       if (bias)
         x += get(m.bias, d.type, i);
-      put(D, d.type, j * d.ld + i, x);
+      put(D, d.type, j * d.ld + i, activation(m.epilogue, x));
     }
     simt::mark_written(static_cast<char *>(D) + j * d.ld * (d.type == CUDA_R_16BF ? 2 : 4),
                        (size_t)d.rows * (d.type == CUDA_R_16BF ? 2 : 4));
@@ -155,8 +170,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
   *returned = 0;
   if (requested < 1)
     return CUBLAS_STATUS_INVALID_VALUE;
-  if (!fits(*m, *a, *b, *c, *d) ||
-      (m->epilogue != CUBLASLT_EPILOGUE_DEFAULT && m->epilogue != CUBLASLT_EPILOGUE_BIAS))
+  if (!fits(*m, *a, *b, *c, *d) || !known(m->epilogue))
     return CUBLAS_STATUS_NOT_SUPPORTED;
   results[0] = {};
   *returned = 1;

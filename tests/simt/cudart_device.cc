@@ -215,34 +215,38 @@ static const std::map<int, error_text> errors = {
             E(cudaErrorInvalidMemcpyDirection, "invalid copy direction for memcpy") E(
                 cudaErrorInsufficientDriver,
                 "CUDA driver version is insufficient for CUDA runtime "
-                "version") E(cudaErrorInvalidDeviceFunction,
-                             "invalid device function") E(cudaErrorNoDevice,
-                                                          "no CUDA-capable device is detected")
-                E(cudaErrorInvalidDevice, "invalid device ordinal") E(
-                    cudaErrorInvalidResourceHandle,
-                    "invalid resource handle") E(cudaErrorIllegalState,
-                                                 "the operation cannot be performed in the present "
-                                                 "state") E(cudaErrorNotReady, "device not ready")
-                    E(cudaErrorIllegalAddress, "an illegal memory access was encountered") E(
-                        cudaErrorLaunchOutOfResources, "too many resources "
-                                                       "requested for launch")
-                        E(cudaErrorLaunchTimeout, "the launch timed out and was terminated") E(
-                            cudaErrorPeerAccessAlreadyEnabled, "peer access is already enabled")
-                            E(cudaErrorPeerAccessNotEnabled, "peer access has not been enabled") E(
-                                cudaErrorSetOnActiveProcess,
-                                "cannot set while device is active in this process")
-                                E(cudaErrorAssert, "device-side assert triggered") E(
-                                    cudaErrorHostMemoryAlreadyRegistered,
-                                    "part or all of the memory is already registered")
-                                    E(cudaErrorHostMemoryNotRegistered,
-                                      "pointer does not correspond to a registered memory region")
-                                        E(cudaErrorMisalignedAddress, "misaligned address") E(
-                                            cudaErrorLaunchFailure, "unspecified launch failure")
-                                            E(cudaErrorCooperativeLaunchTooLarge,
-                                              "too many blocks in cooperative launch")
-                                                E(cudaErrorNotPermitted, "operation not permitted")
-                                                    E(cudaErrorNotSupported,
-                                                      "operation not supported")
+                "version") E(cudaErrorMissingConfiguration,
+                             "__global__ function call is not configured")
+                E(cudaErrorInvalidDeviceFunction, "invalid device function") E(
+                    cudaErrorNoDevice,
+                    "no CUDA-capable device is detected") E(cudaErrorInvalidDevice,
+                                                            "invalid device ordinal")
+                    E(cudaErrorInvalidResourceHandle, "invalid resource handle") E(
+                        cudaErrorIllegalState, "the operation cannot be performed in the present "
+                                               "state") E(cudaErrorNotReady, "device not ready")
+                        E(cudaErrorIllegalAddress, "an illegal memory access was encountered") E(
+                            cudaErrorLaunchOutOfResources, "too many resources "
+                                                           "requested for launch")
+                            E(cudaErrorLaunchTimeout, "the launch timed out and was terminated") E(
+                                cudaErrorPeerAccessAlreadyEnabled, "peer access is already enabled")
+                                E(cudaErrorPeerAccessNotEnabled,
+                                  "peer access has not been enabled") E(cudaErrorSetOnActiveProcess,
+                                                                        "cannot set while device "
+                                                                        "is active in this process")
+                                    E(cudaErrorAssert, "device-side assert triggered") E(
+                                        cudaErrorHostMemoryAlreadyRegistered,
+                                        "part or all of the memory is already registered")
+                                        E(cudaErrorHostMemoryNotRegistered,
+                                          "pointer does not correspond to a registered memory "
+                                          "region") E(cudaErrorMisalignedAddress,
+                                                      "misaligned address")
+                                            E(cudaErrorLaunchFailure, "unspecified launch failure")
+                                                E(cudaErrorCooperativeLaunchTooLarge,
+                                                  "too many blocks in cooperative launch")
+                                                    E(cudaErrorNotPermitted, "operation not "
+                                                                             "permitted") E(
+                                                        cudaErrorNotSupported,
+                                                        "operation not supported")
                                                         E(cudaErrorStreamCaptureUnsupported,
                                                           "operation not permitted when stream is "
                                                           "capturing")

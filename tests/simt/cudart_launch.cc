@@ -39,6 +39,12 @@ job *new_job(const char *name, const void *function, const config &c, size_t par
   j->call = call;
   return j;
 }
+bool unlaunched() {
+  if (self != NULL)
+    return false;
+  fail(cudaErrorMissingConfiguration);
+  return true;
+}
 static cudaError_t refused(const job *j, cudaStream_t stream) {
   const dim3 g = j->grid, b = j->block;
   const uint64_t n = (uint64_t)b.x * b.y * b.z, blocks = (uint64_t)g.x * g.y * g.z;

@@ -258,13 +258,9 @@ UNCHECKED static void leave() {
       break;
     }
   }
-  auto &b = now.barriers[0];
-  if (b.arrived > 0 && b.expected == 0 && b.arrived == now.n_live) {
-    if (settings.strict)
-      report("a thread leaves while the other %d wait in __syncthreads at %s:%d", now.n_live,
-             b.file, b.line);
+  const auto &b = now.barriers[0];
+  if (b.arrived > 0 && b.expected == 0 && b.arrived == now.n_live)
     release_barrier(0);
-  }
   thread *next = pick(me->warp);
   if (next != NULL)
     go(next);

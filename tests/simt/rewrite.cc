@@ -26,8 +26,15 @@ struct edit {
   std::string text;
 };
 std::map<size_t, edit> edits;
-std::map<std::string, int> kernels;  /* name -> template parameters */
-std::set<std::string> with_defaults; /* kernels that may be given fewer arguments */
+std::set<size_t> own_names; /* of kernels, where they are declared */
+struct kernel {
+  int templates; /* parameters of its template */
+  /* Another function or kernel has its name, or parameters have defaults: the arguments choose. */
+  bool overloaded;
+  std::string types;
+  size_t at; /* first declaration */
+};
+std::map<std::string, kernel> kernels; /* by name */
 int serial;
 
 bool is_ident(char c) { return isalnum((unsigned char)c) || c == '_' || c == '$'; }
@@ -183,21 +190,56 @@ size_t opening_angle(size_t i) {
   }
 }
 
+/* Types of the parameters in the parentheses at `open`, as far as tokens tell: names of one token
+ * at the end go. */
+std::string parameter_types(size_t open) {
+  std::string types;
+  for (size_t i = open + 1, from = i, end = closing(open); i < end;) {
+    const bool last = i == end - 1;
+    if (is(i, ",") || last) {
+      const bool named = i > from + 1 && tokens[i - 1].kind == 'i' && !is(i - 1, "const") &&
+                         !is(i - 1, "int") && !is(i - 1, "char") && !is(i - 1, "long");
+      types += text(from, named ? i - 1 : i) + ",";
+      from = i + 1;
+    }
+    i = !last && (is(i, "(") || is(i, "[") || is(i, "{")) ? closing(i)
+        : is(i, "<") && tokens[i - 1].kind == 'i'         ? closing_angle(i)
+                                                          : i + 1;
+  }
+  return types;
+}
 void find_kernel(size_t i) {
   size_t name = i + 1;
+  const auto opens = [](size_t n) { return is(n + 1, "<") ? closing_angle(n + 1) : n + 1; };
   while (name < tokens.size() &&
-         !(tokens[name].kind == 'i' && is(name + 1, "(") && !is(name, "__attribute__")))
+         !(tokens[name].kind == 'i' && is(opens(name), "(") && !is(name, "__attribute__")))
     name += is(name, "(") ? closing(name) - name : 1;
   size_t before = i;
   while (before > 0 && (is(before - 1, "static") || is(before - 1, "inline") ||
                         is(before - 1, "extern") || tokens[before - 1].kind == 's'))
     before--;
   const bool templated = before > 0 && is(before - 1, ">");
-  kernels[tokens[name].text] = templated ? count_template_arguments(opening_angle(before - 1)) : 0;
-  for (size_t k = name + 1, end = closing(name + 1); k < end; k++)
-    if (is(k, "="))
-      with_defaults.insert(tokens[name].text);
+  const int n = templated ? count_template_arguments(opening_angle(before - 1)) : 0;
+  const std::string types = parameter_types(opens(name));
+  const auto k = kernels.emplace(tokens[name].text, kernel{n, false, types, name}).first;
+  if (is(name + 1, "("))
+    k->second.overloaded = k->second.overloaded || k->second.types != types ||
+                           k->second.templates != n || types.find('=') != std::string::npos;
   edits[i] = {i + 1, ""};
+  own_names.insert(name);
+  const size_t body = closing(opens(name));
+  if (is(body, "{")) /* a pointer to it, called on the host like any function */
+    edits[body] = {body + 1, "{ if (simt::unlaunched()) return;"};
+}
+/* Functions of the host that have the name of a kernel: declared, or called. */
+void find_namesakes() {
+  for (size_t i = 1; i < tokens.size(); i++) {
+    if (tokens[i].system || !is(i + 1, "(") || is(i - 1, ".") || own_names.count(i) != 0)
+      continue;
+    const auto k = kernels.find(tokens[i].text);
+    if (k != kernels.end())
+      k->second.overloaded = true;
+  }
 }
 
 void find_launch(size_t at) {
@@ -235,8 +277,7 @@ void find_launch(size_t at) {
   for (const std::string &a : split(open + 1, close - 1))
     args += ", " + (a == "NULL" || a == "__null" ? std::string("nullptr") : a);
   const auto k = kernels.find(callee_name);
-  const bool deduced =
-      (k != kernels.end() && given < k->second) || with_defaults.count(callee_name) > 0;
+  const bool deduced = k != kernels.end() && (k->second.overloaded || given < k->second.templates);
   std::string config = "simt::config(";
   bool first = true;
   for (const std::string &c : split(at + 1, end)) {
@@ -262,7 +303,8 @@ void find_pointer(size_t at) {
   const size_t from = name;
   while (is(name + 1, "::"))
     name += 2;
-  if (name >= tokens.size() || kernels.count(tokens[name].text) == 0)
+  const auto k = name < tokens.size() ? kernels.find(tokens[name].text) : kernels.end();
+  if (k == kernels.end() || name < k->second.at)
     return;
   const size_t end = is(name + 1, "<") ? closing_angle(name + 1) : name + 1;
   if (!is(end, "<<<") && !is(end, "("))
@@ -377,12 +419,14 @@ void find_asm(size_t at) {
 int main() {
   std::string in((std::istreambuf_iterator<char>(std::cin)), std::istreambuf_iterator<char>());
   lex(in);
+  for (size_t i = 0; i < tokens.size(); i++)
+    if (!tokens[i].system && is(i, "__global__"))
+      find_kernel(i);
+  find_namesakes();
   for (size_t i = 0; i < tokens.size(); i++) {
     if (tokens[i].system || tokens[i].kind == '#')
       continue;
-    if (is(i, "__global__"))
-      find_kernel(i);
-    else if (is(i, "__noinline__") && !is(i - 1, "("))
+    if (is(i, "__noinline__") && !is(i - 1, "("))
       edits[i] = {i + 1, "__attribute__((noinline))"};
     else if (is(i, "<<<"))
       find_launch(i);

@@ -14,7 +14,7 @@ struct simt_settings {
   enum simt_order order;
   enum simt_streams streams;
   unsigned seed;
-  int strict; /* a thread that leaves before a barrier of the others is reported */
+  int strict; /* a thread that leaves before a barrier of its warp's others is reported */
   int quiet;  /* reports are counted and kept, not printed */
 };
 /* Deterministic counts. A request is one load or store instruction of a warp; global memory moves

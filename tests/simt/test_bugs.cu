@@ -53,6 +53,20 @@ __global__ void ok_same_value(float *o) {
   __syncthreads();
   o[threadIdx.x] = sums[threadIdx.x % 4];
 }
+__device__ float4 four(float v) { return make_float4(v, v, v, v); }
+__global__ void ok_warps_leave(float *o) { /* whole ones; what a function returns is written */
+  __shared__ float4 rows[64];
+  if (threadIdx.x >= 64)
+    return;
+  rows[threadIdx.x] = four(1.0f);
+  __syncthreads();
+  o[threadIdx.x] = rows[63 - threadIdx.x].y;
+}
+__global__ void race_returned(float *o) {
+  __shared__ float4 rows[128];
+  rows[threadIdx.x] = four(1.0f);
+  o[threadIdx.x] = rows[127 - threadIdx.x].y; /* ! race_returned */
+}
 __global__ void ok_compare_swap(float *o) { /* the Programming Guide's way to make an atomic */
   unsigned *p = (unsigned *)o, old = *p, assumed;
   do {
@@ -171,7 +185,7 @@ __global__ void host_pointer(float *o, const float *host) {
   o[threadIdx.x] = host[0]; /* ! host_pointer */
 }
 __global__ void divergent_exit(float *o) {
-  if (threadIdx.x >= 64)
+  if (threadIdx.x >= 48)
     return;
   __syncthreads(); /* ! divergent_exit */
   o[threadIdx.x] = 1.0f;
@@ -296,6 +310,8 @@ static const bug bugs[] = {
     WARP(ok_lock, "", o, count),
     ONE(ok_same_value, "", o),
     GRID(ok_compare_swap, "", o),
+    ONE(ok_warps_leave, "", o),
+    ONE(race_returned, "no barrier between|never written", o),
     GRID(race_reads_atomic, "global memory race", o, count),
     ONE(race_missing_barrier, "no barrier between|never written", o, x),
     WARP(race_missing_syncwarp, "no __syncwarp between|never written", o, x),
@@ -318,7 +334,7 @@ static const bug bugs[] = {
     {"ok_graph", "", [] { launch_graph<ok_graph>(false); }},
     {"freed_in_graph", "freed", [] { launch_graph<freed_in_graph>(true); }},
     ONE(host_pointer, "host memory", o, host),
-    ONE(divergent_exit, "threads have left|a thread leaves while", o),
+    ONE(divergent_exit, "threads have left", o),
     ONE(divergent_sites, "divergent __syncthreads", o),
     ONE(divergent_deadlock, "deadlock", o),
     WARP(divergent_mask, "names lanes that have left|leaves while lane", o),

@@ -4,6 +4,7 @@
 #include <float.h>
 
 #include <assert.h>
+#include <cublasLt.h>
 #include <cuda/atomic>
 #include <cuda/barrier>
 #include <cuda/pipeline>
@@ -17,6 +18,33 @@ template <typename T> __global__ void scaled(T *o, const T *x, T a, int n) {
   const int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i < n)
     o[i] = a * x[i];
+}
+/* Kernels and functions of the host with one name, defaults, and specialisations. */
+__global__ void filled(int *o, int value) { o[threadIdx.x] = value; }
+__global__ void filled(int *o, float value, int more = 2) {
+  o[threadIdx.x] = (int)(2.0f * value) + more;
+}
+static void filled(int *o, int value, int more, dim3 block) {
+  filled<<<1, block>>>(o, value + more);
+}
+template <typename T> __global__ void sized(int *o, T) { o[threadIdx.x] = (int)sizeof(T); }
+template <> __global__ void sized<char>(int *o, char c) { o[threadIdx.x] = c; }
+static void names() {
+  device<int> o(32);
+  filled(o.p, 4, 3, 32);
+  CHECK(o.get() == std::vector<int>(32, 7));
+  filled<<<1, 32>>>(o.p, 2.5f);
+  CHECK(o.get() == std::vector<int>(32, 7));
+  filled<<<1, 32>>>(o.p, 2.5f, 4);
+  CHECK(o.get() == std::vector<int>(32, 9));
+  sized<<<1, 32>>>(o.p, 1.0);
+  CHECK(o.get() == std::vector<int>(32, 8));
+  sized<<<1, 32>>>(o.p, (char)3);
+  CHECK(o.get() == std::vector<int>(32, 3));
+  void (*pointer)(int *, double) = sized<double>;
+  pointer(o.p, 1.0); /* nothing is launched */
+  CHECK(cudaGetLastError() == cudaErrorMissingConfiguration);
+  CHECK(o.get() == std::vector<int>(32, 3));
 }
 static void launches() {
   std::vector<float> x(100), y(100);
@@ -261,7 +289,52 @@ static void numbers() {
   CHECK(o.get() == std::vector<float>(4, 1.0f));
   CHECK(lane.get()[0] == 0u && lane.get()[31] == 0x7fffffffu);
 }
+static void epilogues() {
+  const float w[2] = {1.0f, -3.0f}, one = 1.0f, zero = 0.0f;
+  device<float> a(2), b(1, 1.0f), bias(2, 2.0f), d(2);
+  a.set({w[0], w[1]});
+  cublasLtHandle_t handle;
+  cublasLtMatmulDesc_t product;
+  cublasLtMatrixLayout_t la, lb;
+  cublasLtMatmulPreference_t preference;
+  cublasLtMatmulHeuristicResult_t found;
+  int n;
+  cublasLtCreate(&handle);
+  cublasLtMatmulDescCreate(&product, CUBLAS_COMPUTE_32F, CUDA_R_32F);
+  cublasLtMatmulPreferenceCreate(&preference);
+  cublasLtMatrixLayoutCreate(&la, CUDA_R_32F, 2, 1, 2);
+  cublasLtMatrixLayoutCreate(&lb, CUDA_R_32F, 1, 1, 1);
+  cublasLtMatmulDescSetAttribute(product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias.p,
+                                 sizeof(void *));
+  const auto gelu = [](float v) { return 0.5f * v * (1.0f + erff(v / sqrtf(2.0f))); };
+  const std::pair<int, std::vector<float>> wanted[] = {
+      {CUBLASLT_EPILOGUE_DEFAULT, {w[0], w[1]}},
+      {CUBLASLT_EPILOGUE_BIAS, {3.0f, -1.0f}},
+      {CUBLASLT_EPILOGUE_RELU, {1.0f, 0.0f}},
+      {CUBLASLT_EPILOGUE_RELU_BIAS, {3.0f, 0.0f}},
+      {CUBLASLT_EPILOGUE_GELU, {gelu(1.0f), gelu(-3.0f)}},
+      {CUBLASLT_EPILOGUE_GELU_BIAS, {gelu(3.0f), gelu(-1.0f)}}};
+  for (const auto &e : wanted) {
+    cublasLtMatmulDescSetAttribute(product, CUBLASLT_MATMUL_DESC_EPILOGUE, &e.first, 4);
+    CHECK(cublasLtMatmulAlgoGetHeuristic(handle, product, la, lb, la, la, preference, 1, &found,
+                                         &n) == CUBLAS_STATUS_SUCCESS);
+    CHECK(cublasLtMatmul(handle, product, &one, a.p, la, b.p, lb, &zero, d.p, la, d.p, la,
+                         &found.algo, NULL, 0, 0) == CUBLAS_STATUS_SUCCESS);
+    const std::vector<float> y = d.get();
+    CHECK(fabsf(y[0] - e.second[0]) < 1e-3f && fabsf(y[1] - e.second[1]) < 1e-3f);
+  }
+  const int both = CUBLASLT_EPILOGUE_RELU | CUBLASLT_EPILOGUE_GELU;
+  cublasLtMatmulDescSetAttribute(product, CUBLASLT_MATMUL_DESC_EPILOGUE, &both, 4);
+  CHECK(cublasLtMatmulAlgoGetHeuristic(handle, product, la, lb, la, la, preference, 1, &found,
+                                       &n) == CUBLAS_STATUS_NOT_SUPPORTED);
+  cublasLtMatrixLayoutDestroy(la);
+  cublasLtMatrixLayoutDestroy(lb);
+  cublasLtMatmulPreferenceDestroy(preference);
+  cublasLtMatmulDescDestroy(product);
+  cublasLtDestroy(handle);
+}
 static void all() {
+  names();
   launches();
   host_functions();
   rows();
@@ -269,6 +342,7 @@ static void all() {
   numbers();
   forms();
   pools();
+  epilogues();
 }
 int main() {
   asserts<<<1, 32>>>(32);

@@ -82,14 +82,19 @@ bool unordered_reader(who r) {
 }
 std::string race(access_kind kind, const char *where, who other, const char *did) {
   char text[300];
+  const int named = (int)other.thread;
   if (other.block != block)
     snprintf(text, sizeof text, "%s race: %s of memory that %s %s in this launch", where,
              kinds[kind], other.block == MANY ? "other blocks" : "another block", did);
+  else if (named == self->linear) /* it read last, others before it */
+    snprintf(text, sizeof text,
+             "%s race: %s by thread %d of memory that other threads %s with no %s between", where,
+             kinds[kind], named, did, other.flag2 ? "barrier" : "__syncwarp");
   else
     snprintf(text, sizeof text,
              "%s race: %s by thread %d of memory that thread %d %s with no %s between", where,
-             kinds[kind], self->linear, (int)other.thread, did,
-             (int)other.thread / 32 == self->warp ? "__syncwarp" : "barrier");
+             kinds[kind], self->linear, named, did,
+             named / 32 == self->warp ? "__syncwarp" : "barrier");
   return text;
 }
 /* Two threads may write the same word when they write the same value. That shows only after the

@@ -54,6 +54,8 @@ struct thread {
   const char *ptx_site; /* inside inline PTX: file:line */
 };
 extern thread *self;
+/* A kernel is called without a launch: like CUDA's, it does nothing and leaves an error. */
+bool unlaunched();
 
 /* All lanes of mask meet at the same collective; the last one runs it. */
 void meet(collective what, const char *name, unsigned mask, void *operand, const char *file,
