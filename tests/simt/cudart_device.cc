@@ -243,10 +243,10 @@ static const std::map<int, error_text> errors = {
                                             E(cudaErrorLaunchFailure, "unspecified launch failure")
                                                 E(cudaErrorCooperativeLaunchTooLarge,
                                                   "too many blocks in cooperative launch")
-                                                    E(cudaErrorNotPermitted, "operation not "
-                                                                             "permitted") E(
-                                                        cudaErrorNotSupported,
-                                                        "operation not supported")
+                                                    E(cudaErrorNotPermitted,
+                                                      "operation not "
+                                                      "permitted") E(cudaErrorNotSupported,
+                                                                     "operation not supported")
                                                         E(cudaErrorStreamCaptureUnsupported,
                                                           "operation not permitted when stream is "
                                                           "capturing")

@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 namespace simt {
-static int n_reports;
-static std::string all; /* the first reports, one a line */
+static int n_reports, n_lines; /* lines: without repetitions of a place */
+static std::string all;        /* the first reports, one a line */
 static std::set<std::pair<const void *, std::string>> reported;
 
 void report(const char *fmt, ...) {
@@ -28,9 +28,10 @@ void report(const char *fmt, ...) {
     line = place;
   }
   line += text;
-  if (n_reports++ < 100)
+  n_reports++;
+  if (n_lines++ < 100)
     all += (all.empty() ? "" : "\n") + line;
-  if (!settings.quiet && n_reports <= 20)
+  if (!settings.quiet && n_lines <= 20)
     fprintf(stderr, "SIMT: %s\n", line.c_str());
 }
 /* file:line of code; the innermost frame that is not one of the simulator's headers. */
@@ -82,7 +83,7 @@ int simt_reports(const char **text) {
   return simt::n_reports;
 }
 void simt_reset(void) {
-  simt::n_reports = 0;
+  simt::n_reports = simt::n_lines = 0;
   simt::all.clear();
   simt::reported.clear();
   simt_reset_counters();

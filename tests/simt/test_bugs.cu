@@ -67,6 +67,14 @@ __global__ void race_returned(float *o) {
   rows[threadIdx.x] = four(1.0f);
   o[threadIdx.x] = rows[127 - threadIdx.x].y; /* ! race_returned */
 }
+__global__ void after_many(float *o) { /* more places are named after a hundred reports */
+  __shared__ float rows[128], never[128];
+  for (int i = 0; i < 4; i++) {
+    rows[threadIdx.x] = (float)threadIdx.x + i;
+    o[threadIdx.x] += rows[127 - threadIdx.x];
+  }
+  o[threadIdx.x] += never[threadIdx.x]; /* ! after_many */
+}
 __global__ void ok_compare_swap(float *o) { /* the Programming Guide's way to make an atomic */
   unsigned *p = (unsigned *)o, old = *p, assumed;
   do {
@@ -311,6 +319,7 @@ static const bug bugs[] = {
     ONE(ok_same_value, "", o),
     GRID(ok_compare_swap, "", o),
     ONE(ok_warps_leave, "", o),
+    ONE(after_many, "never written", o),
     ONE(race_returned, "no barrier between|never written", o),
     GRID(race_reads_atomic, "global memory race", o, count),
     ONE(race_missing_barrier, "no barrier between|never written", o, x),
