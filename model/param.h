@@ -54,12 +54,6 @@ static inline lrl_status lrl_param_ready(struct lrl_param_unit *unit) {
   unit->arrive = NULL;
   return arrive != NULL ? arrive(unit->arrive_user, unit) : LRL_OK;
 }
-/* Of all units. */
-static inline lrl_status lrl_param_set_ready(struct lrl_param_set *set) {
-  for (int u = 0; u < set->n_units; u++)
-    LRL_TRY(lrl_param_ready(&set->units[u]));
-  return LRL_OK;
-}
 
 /* Finds a parameter by official name; NULL when absent. */
 struct lrl_param *lrl_param_find(struct lrl_param_set *set, const char *name,

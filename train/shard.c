@@ -121,7 +121,9 @@ static lrl_status close_round(struct lrl_shard *s) {
 
 /* ---- hooks ---- */
 
-/* In stage 2 a gradient takes the place of the one before the last. */
+/* In stage 2 a gradient takes the place of the one before the last. No gather uses it any more:
+ * they are made in descending order of places, this unit's own is done, for its values were used,
+ * and with it those before; the sum of the place before the last waited for its gather. */
 static lrl_status make_room(struct lrl_shard *s, int place) {
   if (place >= 2) {
     if (s->ready < place - 1) {
@@ -145,7 +147,6 @@ static lrl_status touch(void *user, struct lrl_param_unit *unit) {
   const int place = s->place_of[unit - s->params->units];
   if (s->stage == 2 && !s->open) {
     bool any;
-    LRL_TRY(lrl_param_set_ready(s->params)); /* gathers of other units may use this room */
     LRL_TRY(any_work(s, true, &any));
     open_round(s);
   }

@@ -18,6 +18,7 @@ static struct lrl_arena arena;
 static struct lrl_param_set params;
 static struct lrl_shard shard;
 static float *one[UNITS];  /* what a micro-batch adds to a unit's gradient */
+static float *sums[UNITS]; /* of this rank's part of the gradient, as the gradient norm reads it */
 static float *seen[UNITS]; /* the unit's parameters as the newest forward found them, twice */
 
 #define CHECK(cond)                                                                                \
@@ -34,9 +35,11 @@ static float contribution(int rank, int unit, int64_t i) {
   return (float)(1 + rank + 3 * unit + i % 5);
 }
 /* Rank 1 never uses unit 1 in the second micro-batch, and the last rank has a single micro-batch.
- */
-static bool uses(int rank, int unit, int micro) {
-  return !(micro == 1 && (rank == lrl_comm_size(comm) - 1 || (rank == 1 && unit == 1)));
+ * In the second turn nobody uses the first and the last unit, whose gathers are then under way
+ * beside the backward. */
+static bool uses(int rank, int unit, int micro, int turn) {
+  return !(micro == 1 && (rank == lrl_comm_size(comm) - 1 || (rank == 1 && unit == 1))) &&
+         !(turn == 2 && (unit == 0 || unit == UNITS - 1));
 }
 static int n_micro(int rank) { return rank == lrl_comm_size(comm) - 1 ? 1 : MICRO; }
 
@@ -52,6 +55,7 @@ static void open_stage(int stage) {
   OK(lrl_param_set_alloc(&params, &arena));
   for (int u = 0; u < UNITS; u++) {
     CHECK((one[u] = lrl_arena_alloc(&arena, (size_t)params.units[u].n * sizeof(float))) != NULL);
+    CHECK((sums[u] = lrl_arena_zeros(&arena, (size_t)params.units[u].n * sizeof(float))) != NULL);
     CHECK((seen[u] = lrl_arena_zeros(&arena, (size_t)params.units[u].n * sizeof(float))) != NULL);
     for (int64_t i = 0; i < params.units[u].n; i++)
       one[u][i] = contribution(lrl_comm_rank(comm), u, i);
@@ -60,7 +64,7 @@ static void open_stage(int stage) {
   CHECK(shard.device != NULL);
 }
 
-static void backward(int micro, bool last) {
+static void backward(int micro, bool last, int turn) {
   struct lrl_tape tape;
   lrl_tape_init(&tape, &ctx, &arena, true);
   lrl_shard_attach(&shard, &tape, last);
@@ -68,7 +72,7 @@ static void backward(int micro, bool last) {
   const int rank = lrl_comm_rank(comm);
   for (int u = 0; u < UNITS; u++) {
     struct lrl_param_unit *unit = &params.units[u];
-    unit->uses = uses(rank, u, micro);
+    unit->uses = uses(rank, u, micro, turn);
     if (unit->uses == 0)
       continue;
     const float *x = lrl_tensor_param(&tape, unit, 0)->data;
@@ -91,40 +95,60 @@ static void backward(int micro, bool last) {
   }
 }
 
-/* As the optimizer does: parameters grow by the sum of the gradient. */
-static void step(int stage) {
-  const int rank = lrl_comm_rank(comm), n = n_micro(rank);
+static float *gradient(int stage, int place) {
+  return stage > 0 ? shard.slice[place] : params.units[shard.unit_at[place]].grad;
+}
+static void own(int stage, int place, int64_t *lo, int64_t *hi) {
+  *lo = 0;
+  *hi = params.units[shard.unit_at[place]].n;
+  if (stage > 0)
+    lrl_shard_range(&shard, shard.unit_at[place], lrl_comm_rank(comm), lo, hi);
+}
+static void add_to(float *x, const float *y, int64_t n) {
+  OK(lrl_add(&ctx, &(struct lrl_add_args){.n = n, .dtype = LRL_F32, .a = x, .b = y, .y = x}));
+}
+
+/* As the optimizer does: looks at the whole gradient, then parameters grow by its sum. */
+static void step(int stage, int turn) {
+  const int n = n_micro(lrl_comm_rank(comm));
+  int64_t lo, hi;
   for (int micro = 0; micro < n; micro++)
-    backward(micro, micro + 1 == n);
+    backward(micro, micro + 1 == n, turn);
   OK(lrl_shard_finish(&shard));
+  for (int place = 0; place < UNITS; place++) {
+    own(stage, place, &lo, &hi);
+    add_to(sums[shard.unit_at[place]] + lo, gradient(stage, place), hi - lo);
+  }
   for (int place = UNITS - 1; place >= 0; place--) {
     struct lrl_param_unit *u = &params.units[shard.unit_at[place]];
-    int64_t lo = 0, hi = u->n;
-    if (stage > 0)
-      lrl_shard_range(&shard, shard.unit_at[place], rank, &lo, &hi);
-    float *x = (float *)u->data + lo;
+    own(stage, place, &lo, &hi);
     OK(lrl_param_ready(u));
-    OK(lrl_add(&ctx, &(struct lrl_add_args){.n = hi - lo,
-                                            .dtype = LRL_F32,
-                                            .a = x,
-                                            .b = stage > 0 ? shard.slice[place] : u->grad,
-                                            .y = x}));
+    add_to((float *)u->data + lo, gradient(stage, place), hi - lo);
     OK(lrl_shard_updated(&shard, place));
   }
   OK(lrl_shard_gather(&shard));
   OK(lrl_shard_clear(&shard));
 }
 
-static void check(int steps) {
-  for (int u = 0; u < UNITS; u++)
+static float sum_of(int unit, int64_t i, int turns) {
+  float sum = 0;
+  for (int turn = 1; turn <= turns; turn++)
+    for (int r = 0; r < lrl_comm_size(comm); r++)
+      for (int micro = 0; micro < n_micro(r); micro++)
+        sum += uses(r, unit, micro, turn) ? contribution(r, unit, i) : 0;
+  return sum;
+}
+static void check(int stage, int turns) {
+  for (int place = 0; place < UNITS; place++) {
+    const int u = shard.unit_at[place];
+    int64_t lo, hi;
+    own(stage, place, &lo, &hi);
     for (int64_t i = 0; i < params.units[u].n; i++) {
-      float sum = 0;
-      for (int r = 0; r < lrl_comm_size(comm); r++)
-        for (int micro = 0; micro < n_micro(r); micro++)
-          sum += uses(r, u, micro) ? contribution(r, u, i) : 0;
-      CHECK(((float *)params.units[u].data)[i] == (float)steps * sum);
-      CHECK(seen[u][i] == 2 * (float)(steps - 1) * sum);
+      CHECK(i < lo || i >= hi || sums[u][i] == sum_of(u, i, turns));
+      CHECK(((float *)params.units[u].data)[i] == sum_of(u, i, turns));
+      CHECK(seen[u][i] == 2 * sum_of(u, i, turns - 1));
     }
+  }
 }
 
 /* Lists of the host's, gone when the call returns, more than the backend keeps at a time: what it
@@ -179,24 +203,25 @@ int main(int argc, char **argv) {
       if (stuck && lrl_comm_rank(comm) == 1)
         sleep(30);
       if (stuck) { /* the sentence, and then nothing that hangs */
-        backward(0, true);
+        backward(0, true, 1);
         CHECK(lrl_shard_finish(&shard) == LRL_OK && lrl_ctx_sync(&ctx) == LRL_ERR_COMM);
         fprintf(stderr, "%s\n", lrl_last_error());
         close_stage();
         lrl_ctx_free(&ctx);
         lrl_comm_abort(comm, 7);
       }
-      step(stage);
+      step(stage, i);
       if (i < STEPS) /* the last parameters are still on their way in the next forward */
         continue;
-      OK(lrl_param_set_ready(&params));
+      for (int u = 0; u < UNITS; u++)
+        OK(lrl_param_ready(&params.units[u]));
       OK(lrl_ctx_sync(&ctx));
-      check(i);
+      check(stage, i);
     }
     if (stage == 0)
       lists();
     if (stage == 1) /* ends with sums under way */
-      backward(0, true);
+      backward(0, true, 1);
     close_stage();
   }
   lrl_ctx_free(&ctx);
