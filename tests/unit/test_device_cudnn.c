@@ -161,6 +161,7 @@ static void test_patch_embed(void **state) {
         sim_order(&sim, i);
       const struct lrl_patch_embed_fwd_args a = {n, 3, size, p, w, t, pixels, weight, 0, o[i]};
       assert_int_equal(lrl_patch_embed_fwd(i == 0 ? &ref : &ctx, &a), LRL_OK);
+      assert_int_equal(lrl_ctx_sync(&ctx), LRL_OK);
     }
     double off = 0.0, scale = 1e-30;
     for (int64_t i = 0; i < n_out; i++) {
