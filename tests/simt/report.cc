@@ -6,6 +6,7 @@
 #include <set>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -33,6 +34,9 @@ void report(const char *fmt, ...) {
     all += (all.empty() ? "" : "\n") + line;
   if (!settings.quiet && n_lines <= 20)
     fprintf(stderr, "SIMT: %s\n", line.c_str());
+  static const bool stop = getenv("SIMT_STOP") != NULL; /* for a debugger, or the impatient */
+  if (stop)
+    abort();
 }
 /* file:line of code; the innermost frame that is not one of the simulator's headers. */
 static std::string where(const void *pc) {
