@@ -103,12 +103,12 @@ __device__ __forceinline__ void multiply_weights(float (&acc)[D / 8][4], const f
   }
 }
 /* 16 rows of a warp's results, times scale, to row(i) (NULL: nowhere) in whole 16-byte words,
- * through the rows row0... of a tile that only this warp uses any more. */
+ * through the rows row0... of a tile that only this warp uses any more, after a barrier that all
+ * its readers have passed. */
 template <int D, class F>
 __device__ __forceinline__ void store_tile(const float (&acc)[D / 8][4], float low, float high,
                                            bf16 *tile, int row0, F row) {
   const int l = threadIdx.x % 32, g = l / 4, t = l % 4;
-  __syncwarp();
 #pragma unroll
   for (int n = 0; n < D / 8; n++) {
     const uint32_t a = pack_bf16(acc[n][0] * low, acc[n][1] * low);

@@ -43,10 +43,9 @@ struct row_sampler {
     const int64_t e = (v + NT - 1) / NT * (threadIdx.x + 1);
     return e < v ? e : v;
   }
-  /* Sum of x over the threads before this one, in order. */
+  /* Sum of x over the threads before this one, in order. Between two calls there is a barrier. */
   __device__ double before(double x) const {
     __shared__ double parts[NT];
-    __syncthreads();
     parts[threadIdx.x] = x;
     __syncthreads();
     double s = 0.0;
@@ -86,9 +85,8 @@ struct row_sampler {
     for (int64_t i = begin(); i < end(); i++) {
       const uint32_t key = key_of(z[i]);
       if (key < edge || (key == edge && rank++ >= stay))
-        z[i] = -INFINITY;
+        z[i] = -INFINITY; /* who looks at this next is the same thread */
     }
-    __syncthreads();
   }
 };
 

@@ -3,10 +3,10 @@
 # that is missing, weaker or in the wrong place) of the cuda backend or of what uses it, runs the tests of that
 # file on the traced simulator, and prints whether they noticed. The first test is quick; the others run only
 # where it notices nothing. What is unchanged must pass first; a run that ends at its time limit has noticed
-# nothing. Needs a built tree in build/.
+# nothing. Needs a built tree in build/. With UNCHANGED=passes in the environment that is taken as known.
 # Usage: tests/simt/mutate.sh [FILE[:LINE] ...] (default: every file that has a mutant)
 set -uo pipefail
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/../.." || exit
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 export SIMT_STOP=1 # every test fails on a report
@@ -55,31 +55,30 @@ build_backend() {
       [ ! -e "$scratch/$source" ] || source=$scratch/$source
       object=$scratch/$name.o
       tests/simt/simt-nvcc --trace -I "$scratch" -I . -fvisibility=hidden -DLRL_CUDA_NAME='"sim"' -DLRL_CUDNN_LINKED \
-        -D_GNU_SOURCE -w -c "$source" -o "$object" || exit 1
+        -D_GNU_SOURCE -w -c "$source" -o "$object" || return 1
     fi
     objects+=("$object")
   done
   g++ -shared -o "$scratch/liblaurel_sim.so" "${objects[@]}" -Wl,-Bsymbolic -Wl,--whole-archive \
-    build/tests/simt/libsimt_trace.a -Wl,--no-whole-archive -ldl || exit 1
+    build/tests/simt/libsimt_trace.a -Wl,--no-whole-archive -ldl
 }
 # The program $1 with the file $2 in place of its library's.
 build_program() {
   # shellcheck disable=SC2046
-  gcc -std=gnu11 -O2 -w -D_GNU_SOURCE -I . $(mpicc --showme:compile) -c "$scratch/$2" -o "$scratch/mutant.o" || exit 1
-  (cd build && eval "$(ninja -t commands "$1" | tail -1 | sed "s# -o $1 # $scratch/mutant.o -Wl,-z,muldefs -o $scratch/${1##*/} #")") ||
-    exit 1
+  gcc -std=gnu11 -O2 -w -D_GNU_SOURCE -I . $(mpicc --showme:compile) -c "$scratch/$2" -o "$scratch/mutant.o" &&
+    (cd build && eval "$(ninja -t commands "$1" | tail -1 | sed "s# -o $1 # $scratch/mutant.o -Wl,-z,muldefs -o $scratch/${1##*/} #")")
 }
 # Builds a step's part with FILE as it is in $scratch, or in the tree, and runs its test. 0: it passes, 124: its
-# time is over, else: it fails.
+# time is over, 200: there is nothing to run, else: it fails.
 run_step() { # FILE part program arguments...
   local file=$1 part=$2 bin=build/tests
   shift 2
   export LAUREL_BIN=$PWD/build/laurel LAUREL_BACKENDS=$PWD/build/trace
   if [[ $file == kernels/cuda/* ]]; then
-    build_backend "$part"
+    build_backend "$part" || return 200
     LAUREL_BACKENDS=$scratch
   elif [ -e "$scratch/$file" ]; then
-    build_program "$part" "$file"
+    build_program "$part" "$file" || return 200
     LAUREL_BIN=$scratch/laurel
     if [ "$part" != laurel ]; then # workers are found beside the tests that start them
       cp -n build/tests/{*_worker,test_ranks,test_device_ranks} "$scratch"
@@ -87,7 +86,7 @@ run_step() { # FILE part program arguments...
     fi
   fi
   [[ $part != laurel ]] || LAUREL_BACKENDS=$PWD/build # what the host did not wait for is wrong there, too
-  timeout "${LIMIT:-600}" "$bin/$@" >"$scratch/log" 2>&1
+  { timeout "${LIMIT:-600}" "$bin/$1" "${@:2}" >"$scratch/log" 2>&1; } 2>/dev/null # without bash's word about signals
 }
 
 caught=0 missed=0 excused=0
@@ -104,12 +103,12 @@ for file in "$@"; do
       # shellcheck disable=SC2206
       words=($step)
       set +f
-      if [ -z "${passes[$step]:-}" ]; then # unchanged
-        rm -rf "$scratch"/*
+      if [ -z "${passes[$step]:-}" ] && [ "${UNCHANGED:-}" != passes ]; then # unchanged
+        rm -rf "${scratch:?}"/*
         run_step "$file" "${words[@]}" || { echo "unchanged, $file fails ${words[*]:1}: nothing can be said"; tail -5 "$scratch/log"; exit 2; }
         passes[$step]=1
       fi
-      rm -rf "$scratch"/*
+      rm -rf "${scratch:?}"/*
       mkdir -p "$scratch/$(dirname "$file")"
       mutations "$file" "$number" >"$scratch/$file"
       run_step "$file" "${words[@]}"
@@ -118,7 +117,11 @@ for file in "$@"; do
       [ $status -eq 0 ] || break
     done </dev/null
     entry="$file:$line: $what: $text"
-    if [ $status -ne 0 ]; then
+    if [ $status -eq 200 ]; then
+      echo "does not compile: $entry"
+      missed=$((missed + 1))
+      continue
+    elif [ $status -ne 0 ]; then
       caught=$((caught + 1))
       said=$(grep -m1 -oE '(SIMT:|the simulator reports:|rank [0-9]+: not so:|\[  ERROR.*\]|operand [0-9]).*' "$scratch/log" | cut -c1-100)
       echo "caught     $entry (${words[*]:1}: $said)"

@@ -32,8 +32,19 @@ my @rules = (
   [qr/\blrl_ctx_sync$p/,                        sub { 'LRL_OK' },      'no wait'],
   [qr/\blrl_ctx_end\(([^()]*)\)/,               sub { "(($1)->passes--, LRL_OK)" }, 'no wait'],
   [qr/\b(?:$target)?ops->use$p/,                sub { 'LRL_OK' },      'no wait for the collective'],
-  [qr/\b(?:wait_for|lrl_comm_wait|lrl_shard_device_wait|wait_counter|next_part)$p/, sub { 'LRL_OK' }, 'no wait'],
+  [qr/\blrl_read$p/, sub { "(memcpy(" . join(',', (arguments($+{paren}))[1 .. 3]) . '), LRL_OK)' }, 'no wait'],
+  [qr/\b(?:wait_for|wait_for_gather|lrl_param_ready|lrl_param_set_ready|lrl_comm_wait|lrl_shard_device_wait|wait_counter|next_part)$p/, sub { 'LRL_OK' }, 'no wait'],
 );
+
+sub arguments { # of a call
+  my @parts = ('');
+  my $depth = 0;
+  for my $c (split //, substr($_[0], 1, -1)) {
+    $depth += ($c eq '(') - ($c eq ')');
+    $c eq ',' && $depth == 0 ? push(@parts, '') : ($parts[-1] .= $c);
+  }
+  return @parts;
+}
 
 my ($file, $wanted) = @ARGV;
 open(my $in, '<', $file) or die "$file: $!\n";

@@ -158,30 +158,32 @@ CASE(attention_decode) {
               ids(r, listed, 1, LRL_KV_PAGE + 1), IN(r->n * 6 * d), kv_pages(r, 10, d, true),
               kv_pages(r, 10, d, false), OUT(r->n * 6 * d));
 }
+/* Few rows, some wider than a block of threads. */
 CASE(sample) {
+  const int64_t n = r->n < 9 ? r->n : 9, v = r->w < 33 ? r->w : 9 * r->w;
   const double temperature[] = {1.0, 0.0, 0.7, 1.3, 0.8}, top_p[] = {1.0, 1.0, 0.8, 1.0, 0.5};
   const int64_t top_k[] = {0, 0, 0, 5,
                            20}; /* penalty 1.25: exact, so that f32 and f64 find the same ties */
-  double *u = add_buffer(r, LRL_F64, r->n, false);
+  double *u = add_buffer(r, LRL_F64, n, false);
   struct lrl_rng g = lrl_rng_make(r->seed, LRL_RNG_TEST, 0);
-  for (int64_t t = 0; t < r->n; t++)
+  for (int64_t t = 0; t < n; t++)
     u[t] = (double)lrl_rng_uniform(&g);
-  float *logits = F32_IN(r->n * r->w);
-  for (int64_t i = 0; i < r->n * r->w; i++) /* ties, and ids that cannot be drawn */
-    logits[i] = i % 7 == 3 && r->w > 7 ? -INFINITY : roundf(logits[i] * 8.0f) / 4.0f;
-  int32_t *start = ids(r, r->n + 1, 0, 1);
-  for (int64_t t = 0; t <= r->n; t++)
+  float *logits = F32_IN(n * v);
+  for (int64_t i = 0; i < n * v; i++) /* ties, and ids that cannot be drawn */
+    logits[i] = i % 7 == 3 && v > 7 ? -INFINITY : roundf(logits[i] * 8.0f) / 4.0f;
+  int32_t *start = ids(r, n + 1, 0, 1);
+  for (int64_t t = 0; t <= n; t++)
     start[t] = (int32_t)(2 * t);
   for (int kind = 0; kind < 5; kind++) {
-    double *token = out(r, LRL_F64, r->n); /* compared as numbers */
-    int32_t *drawn = add_buffer(r, LRL_I32, r->n, false);
-    LRL_TRY(CALL(sample, .n_tokens = r->n, .n_vocab = r->w, .logits = logits,
-                 .seen_start = kind == 4 ? start : NULL, .seen = ids(r, 2 * r->n, -1, r->w),
-                 .uniform = u, .temperature = temperature[kind], .top_p = top_p[kind],
+    double *token = out(r, LRL_F64, n); /* compared as numbers */
+    int32_t *drawn = add_buffer(r, LRL_I32, n, false);
+    LRL_TRY(CALL(sample, .n_tokens = n, .n_vocab = v, .logits = logits,
+                 .seen_start = kind == 4 ? start : NULL, .seen = ids(r, 2 * n, -1, v), .uniform = u,
+                 .temperature = temperature[kind], .top_p = top_p[kind],
                  .repetition_penalty = kind == 4 ? 1.25 : 1.0, .top_k = top_k[kind], .token = drawn,
-                 .logprobs = F32_OUT(r->n), .probs = F32_OUT(r->n * r->w)));
+                 .logprobs = F32_OUT(n), .probs = F32_OUT(n * v)));
     LRL_TRY(lrl_ctx_sync(r->ctx));
-    for (int64_t t = 0; t < r->n; t++)
+    for (int64_t t = 0; t < n; t++)
       token[t] = (double)drawn[t];
   }
   return LRL_OK;

@@ -5,7 +5,7 @@
  * there is one. On the simulator eager, lazy and in three random orders, on one rank and on two,
  * with the same bits in each order and no report.
  *   test_device_curves DEVICE [steps [batch size]]
- * Fewer than 20 steps: SFT, PPO and two ranks in fewer orders; below 3: one random order, and two
+ * Fewer than 20 steps: SFT, PPO and two ranks in fewer orders; below 3: only lazy, and two
  * ranks only of the reward model. */
 #include "run_fixture.h"
 
@@ -102,7 +102,7 @@ static void set_order(int i) {
   setenv("SIMT_SEED", seed, 1);
 }
 /* The orders a test goes through: the first n of these. */
-static const int orders[] = {4, 1, 0, 2, 3};
+static const int orders[] = {1, 4, 0, 2, 3};
 enum { ALL = sizeof orders / sizeof *orders };
 
 /* One trainer on the device, on n_ranks, in n orders: the cpu's curve, and the same bits. */

@@ -46,6 +46,36 @@ static void test_losses(void **state) {
   }
 }
 
+/* A checkpoint holds what its step left, however late the device gets to it: what goes on from
+ * there has the same bits. */
+static void test_resumed(void **state) {
+  (void)state;
+  char option[64], command[256];
+  snprintf(option, sizeof option, "train.device=%s", device);
+  const char *const saves[] = {"train.max_steps=3",
+                               "train.batch_size=2",
+                               "train.eval_steps=0",
+                               "train.save_steps=1",
+                               "data.eval=",
+                               "optim.lr=1e-2",
+                               option,
+                               "--resume",
+                               "auto",
+                               NULL};
+  setenv("SIMT_ORDER", "1", 1);
+  setenv("SIMT_STREAMS", "1", 1);
+  run("kept", 1, saves, 0);
+  snprintf(command, sizeof command,
+           "cd %s/kept && cp metrics.jsonl ../whole.jsonl && "
+           "ls -d checkpoints/* | tail -n 1 | xargs rm -r",
+           dir);
+  assert_int_equal(system(command), 0);
+  run("kept", 1, saves, 0);
+  expect_log("goes on from");
+  expect_same_text("whole.jsonl", "kept/metrics.jsonl");
+  expect_no_report();
+}
+
 /* Without the library, and without a driver, a run ends with one sentence. */
 static void test_refusals(void **state) {
   (void)state;
@@ -63,7 +93,7 @@ static void test_refusals(void **state) {
 int main(int argc, char **argv) {
   if (device_of_test(argc, argv, &device) == NULL)
     return 0;
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_losses),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_losses), cmocka_unit_test(test_resumed),
                                      cmocka_unit_test(test_refusals)};
   return cmocka_run_group_tests(tests, make_files, remove_files);
 }
