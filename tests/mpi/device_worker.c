@@ -201,7 +201,7 @@ int main(int argc, char **argv) {
     open_stage(stage);
     for (int i = 1; i <= STEPS; i++) {
       if (stuck && lrl_comm_rank(comm) == 1)
-        sleep(30);
+        sleep(120);
       if (stuck) { /* the sentence, and then nothing that hangs */
         backward(0, true, 1);
         CHECK(lrl_shard_finish(&shard) == LRL_OK && lrl_ctx_sync(&ctx) == LRL_ERR_COMM);

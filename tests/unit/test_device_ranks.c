@@ -52,7 +52,7 @@ static void test_stuck(void **state) {
   set_order(0);
   work(2, "stuck", 7);
   expect_log(" s for its device, and a collective of the other ranks");
-  assert_true(time(NULL) - start_time < 25);
+  assert_true(time(NULL) - start_time < 100);
 }
 
 #define SHORT "train.max_steps=2", "train.batch_size=2", "train.eval_steps=0", "train.save_steps=0"
