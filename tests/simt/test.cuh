@@ -1,4 +1,4 @@
-/* What the tests of semantics share: checks that count, and vectors of the device. */
+/* What tests of the simulator share: checks that count, and vectors of the device. */
 #ifndef SIMT_TEST_CUH
 #define SIMT_TEST_CUH
 #include <cuda_runtime.h>
@@ -33,7 +33,7 @@ template <class T> struct device {
   ~device() { cudaFree(p); }
 };
 /* Runs `all` in every order of threads and of streams; nothing may be reported. */
-static int in_every_order(void (*all)()) {
+static inline int in_every_order(void (*all)()) {
   for (simt_order order : {SIMT_ASCENDING, SIMT_DESCENDING, SIMT_RANDOM})
     for (simt_streams streams : {SIMT_EAGER, SIMT_LAZY, SIMT_SHUFFLED}) {
       const simt_settings s = {order, streams, 3, 0, 0};

@@ -2,16 +2,8 @@
  * what an update takes, and the faults that are reported. */
 #include <stdio.h>
 
-#include "tests/simt/simt.h"
+#include "tests/simt/test.cuh"
 
-static int passed, failed;
-#define CHECK(x)                                                                                   \
-  do {                                                                                             \
-    const bool good_ = (x);                                                                        \
-    good_ ? passed++ : failed++;                                                                   \
-    if (!good_)                                                                                    \
-      printf("%s:%d: not so: %s\n", __FILE__, __LINE__, #x);                                       \
-  } while (0)
 __global__ void scale(float *y, const float *x, float a, int n) {
   const int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i < n)

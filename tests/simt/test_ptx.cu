@@ -4,16 +4,7 @@
 #include <cuda_fp16.h>
 #include <stdio.h>
 
-#include "tests/simt/simt.h"
-
-static int passed, failed;
-#define CHECK(x)                                                                                   \
-  do {                                                                                             \
-    const bool good_ = (x);                                                                        \
-    good_ ? passed++ : failed++;                                                                   \
-    if (!good_)                                                                                    \
-      printf("%s:%d: not so: %s\n", __FILE__, __LINE__, #x);                                       \
-  } while (0)
+#include "tests/simt/test.cuh"
 
 /* Element i of a lane's fragment, as the ISA writes it: groupID = lane >> 2, threadID_in_group =
  * lane % 4. A of m16n8k16: row = groupID for i in 0, 1, 4, 5 else groupID + 8; col = tig * 2 + (i &

@@ -11,34 +11,9 @@
 #include <string.h>
 #include <vector>
 
-#include "tests/simt/simt.h"
+#include "tests/simt/test.cuh"
 
 namespace cg = cooperative_groups;
-static int passed, failed;
-#define CHECK(x)                                                                                   \
-  do {                                                                                             \
-    const bool good_ = (x);                                                                        \
-    good_ ? passed++ : failed++;                                                                   \
-    if (!good_)                                                                                    \
-      printf("%s:%d: not so: %s\n", __FILE__, __LINE__, #x);                                       \
-  } while (0)
-template <class T> struct device {
-  T *p;
-  size_t n;
-  explicit device(size_t count, T fill = T()) : n(count) {
-    cudaMalloc(&p, n * sizeof(T));
-    set(std::vector<T>(n, fill));
-  }
-  void set(const std::vector<T> &v) {
-    cudaMemcpy(p, v.data(), n * sizeof(T), cudaMemcpyHostToDevice);
-  }
-  std::vector<T> get() {
-    std::vector<T> v(n);
-    cudaMemcpy(v.data(), p, n * sizeof(T), cudaMemcpyDeviceToHost);
-    return v;
-  }
-  ~device() { cudaFree(p); }
-};
 
 __global__ void index3(int *o) {
   const dim3 g = gridDim, b = blockDim;
