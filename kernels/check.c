@@ -332,6 +332,16 @@ static lrl_status check_scale(const struct lrl_scale_args *a) {
   return LRL_OK;
 }
 
+static lrl_status check_ema(const struct lrl_ema_args *a) {
+  SIZES("ema", a->n, 0, 0);
+  LRL_TRY(lrl_check_dtype("ema", a->dtype));
+  NEED("ema", a->n, a->x, a->y);
+  if (!(a->beta > 0.0 && a->beta < 1.0))
+    return LRL_FAIL(LRL_ERR_ARG, "op ema: beta is %g, allowed is (0, 1)", a->beta);
+  return lrl_check_apart("ema", a->y, a->n * lrl_dtype_bytes(LRL_F32), a->x,
+                         a->n * lrl_dtype_bytes(a->dtype));
+}
+
 static lrl_status check_cast(const struct lrl_cast_args *a) {
   SIZES("cast", a->n, 0, 0);
   LRL_TRY(lrl_check_dtype("cast", a->from));

@@ -203,4 +203,5 @@ COST(adamw) {
 }
 COST(sumsq) { return moves(f32(a->n)); }
 COST(scale) { return moves(f32(2 * a->n)); }
+COST(ema) { return moves_of(a->dtype, a->n, 2 * a->n); }
 COST(cast) { return moves(of(a->from, a->n) + of(a->to, a->n)); }

@@ -68,6 +68,7 @@ extern "C" {
   X(adamw)                                                                                         \
   X(sumsq)                                                                                         \
   X(scale)                                                                                         \
+  X(ema)                                                                                           \
   X(cast)
 
 /* C = beta*C + op(A) op(B) + bias.  op(A) [m,k], op(B) [k,n], C [m,n], bias [n] or NULL (dtype).
@@ -412,6 +413,18 @@ struct lrl_scale_args { /* x *= alpha */
   int64_t n;
   float *x;
   float alpha;
+};
+/* y = beta*y + (1 - beta)*x, the moving average of a network's weights (ppo.ema_beta; OpenRLHF's
+ * train.ema_beta). x [n] of dtype, y [n] f32, apart; beta within (0, 1): an average begins with
+ * lrl_cast. In f64, both products and the sum rounded each by itself and the result once more to
+ * f32: every backend gives the same bits, but for those of NaN. Bytes: 8 of y and the size of x an
+ * element. */
+struct lrl_ema_args {
+  int64_t n;
+  lrl_dtype dtype; /* of x */
+  double beta;
+  const void *x;
+  float *y;
 };
 struct lrl_cast_args { /* y = (type) x between f32 and bf16; y may not alias x unless types are
                           equal */

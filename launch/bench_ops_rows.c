@@ -436,6 +436,10 @@ CASE(scale) {
   UPDATES;
   CALLS(scale, .n = o->a, .x = F32_IN(o->a), .alpha = 1.0f);
 }
+CASE(ema) {
+  UPDATES;
+  CALLS(ema, .n = o->a, .dtype = o->dtype, .beta = 0.992, .x = IN(o->a), .y = F32_ACC(o->a));
+}
 CASE(cast_from_f32) {
   UPDATES;
   CALLS(cast, .n = o->a, .from = LRL_F32, .to = o->dtype, .x = F32_IN(o->a), .y = OUT(o->a));
@@ -516,6 +520,7 @@ const struct lrl_bench_row lrl_bench_rows[] = {
     WANT_ROW("adamw", "", adamw, 42 << 20, 0, 0, 83, 83),
     F32_ROW("sumsq", "", sumsq, 42 << 20, 0, 0),
     F32_ROW("scale", "", scale, 1 << 25, 0, 0),
+    ROW("ema", "", ema, 1 << 25, 0, 0),
     ROW("cast", "", cast_from_f32, 1 << 25, 0, 0),
 };
 const int lrl_bench_n_rows = sizeof lrl_bench_rows / sizeof lrl_bench_rows[0];
@@ -559,6 +564,7 @@ const struct lrl_bench_row lrl_bench_7b_rows[] = {
     F32_ROW("gae", "", gae, 64, 4096, 0),
     WANT_ROW("adamw", "", adamw, 1 << 28, 0, 0, 80, 80),
     F32_ROW("sumsq", "", sumsq, 1 << 28, 0, 0),
+    ROW("ema", "", ema, 1 << 28, 0, 0),
     ROW("cast", "", cast_from_f32, 1 << 28, 0, 0),
 };
 const int lrl_bench_n_7b_rows = sizeof lrl_bench_7b_rows / sizeof lrl_bench_7b_rows[0];

@@ -112,6 +112,8 @@ map_kernel<4,cast_of<float,[a-z0-9]+>> 1 0
 map_kernel<4,cast_of<[a-z0-9]+,float>> 0 1
 map_kernel<8,cast_of<bf16,bf16>> 1 1
 map_kernel<4,adamw_of<[a-z0-9]+>> 4 3
+map_kernel<4,ema_of<float>> 2 1
+map_kernel<4,ema_of<bf16>> 1 1
 rope<[a-z0-9]+,[48],(true|false)> 4 1
 gather<[a-z0-9]+,[48]> 2 1
 scatter<[a-z0-9]+,[48]> 1 1

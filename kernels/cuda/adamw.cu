@@ -1,5 +1,5 @@
-/* AdamW over a flat shard in one launch, and sums of squares. Floor: 30 bytes a parameter with f32
- * gradients and bf16 weights. */
+/* AdamW over a flat shard in one launch, sums of squares, and the moving average of weights. Floor:
+ * 30 bytes a parameter with f32 gradients and bf16 weights; 10 of the average. */
 #include "kernels/cuda/map.cuh"
 
 #include <math.h>
@@ -28,6 +28,24 @@ template <class T> struct adamw_of {
     store<float, V>(master + i, p);
     if (param != nullptr)
       store<T, V>(param + i, p);
+  }
+};
+
+/* Products and sum each by itself, whatever the compiler would fuse: the bits of the other
+ * backends.
+ */
+template <class T> struct ema_of {
+  const T *x;
+  float *y;
+  double beta, rest; /* 1 - beta */
+  template <int V> __device__ void run(int64_t i) const {
+    float p[V], q[V];
+    load<T, V>(x + i, p);
+    load<float, V>(y + i, q);
+#pragma unroll
+    for (int k = 0; k < V; k++)
+      q[k] = (float)__dadd_rn(__dmul_rn(beta, (double)q[k]), __dmul_rn(rest, (double)p[k]));
+    store<float, V>(y + i, q);
   }
 };
 
@@ -76,6 +94,16 @@ lrl_status cuda_adamw(struct lrl_ctx *ctx, const struct lrl_adamw_args *a) {
                        (float)(1.0 - a->lr * a->weight_decay),
                        (float)(a->lr / (1.0 - pow(a->beta1, (double)a->step))), (float)(1.0 / root),
                        (float)a->eps});
+  });
+  return op.done();
+}
+lrl_status cuda_ema(struct lrl_ctx *ctx, const struct lrl_ema_args *a) {
+  cuda_op op(ctx);
+  float *y = op.inout(a->y, a->n);
+  by_dtype(a->dtype, [&](auto type) {
+    typedef decltype(type) T;
+    const T *x = op.in_as<T>(a->x, a->n);
+    map<4>(op, a->n, aligned16(x, y), ema_of<T>{x, y, a->beta, 1.0 - a->beta});
   });
   return op.done();
 }

@@ -381,6 +381,11 @@ CASE(adamw) {
 }
 CASE(sumsq) { return CALL(sumsq, r->n * r->w, F32_IN(r->n * r->w), out(r, LRL_F64, 1)); }
 CASE(scale) { return CALL(scale, r->n * r->w, F32_ACC(r->n * r->w), 0.37f); }
+CASE(ema) {
+  const int64_t n = r->n * r->w;
+  LRL_TRY(CALL(ema, n, r->dtype, 0.9, IN(n), F32_ACC(n)));
+  return CALL(ema, n, r->dtype, 0.992, IN(n), F32_ACC(n));
+}
 CASE(cast) {
   const int64_t n = r->n * r->w;
   LRL_TRY(CALL(cast, n, LRL_F32, r->dtype, F32_IN(n), OUT(n)));

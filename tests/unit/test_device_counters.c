@@ -126,6 +126,10 @@ static void test_optimizer(void **state) {
         .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1, .grad_scale = 1.0,
         .step = 2);
   COUNT("sumsq", 4 * n, sumsq, .n = n, .x = in_f32(n), .out = out(&run, LRL_F64, 1));
+  COUNT("ema of bf16", 10 * n, ema, .n = n, .dtype = LRL_BF16, .beta = 0.992, .x = in_bf16(n),
+        .y = sums_f32(n));
+  COUNT("ema of f32", 12 * n, ema, .n = n, .dtype = LRL_F32, .beta = 0.992, .x = in_f32(n),
+        .y = sums_f32(n));
   COUNT("cast f32 to bf16", 6 * n, cast, .n = n, .from = LRL_F32, .to = LRL_BF16, .x = in_f32(n),
         .y = out(&run, LRL_BF16, n));
 }
