@@ -118,8 +118,6 @@ static lrl_status read_models(struct lrl_ppo_trainer *t) {
   LRL_TRY(lrl_arena_init(&t->state, "optimizer state", (size_t)256 << 30));
   LRL_TRY(lrl_arena_init(&t->memory, "responses and cache", (size_t)256 << 30));
   LRL_TRY(lrl_ppo_models_open(&t->models, c, &t->ctx));
-  if (t->models.ema.present)
-    LRL_TRY(lrl_ppo_average(&t->ctx, &t->models.ema.model, &t->models.policy.model, 0.0));
   if (t->models.reward != NULL)
     LRL_TRY(lrl_judge_init(&t->judge, t->models.reward, &(struct lrl_judge_options){0}));
   t->policy_config = lrl_ppo_policy_config(&t->models.policy);

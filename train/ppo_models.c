@@ -69,6 +69,25 @@ lrl_status lrl_ppo_network_build(const struct lrl_tokenizer_info *tokenizer,
   return LRL_OK;
 }
 
+lrl_status lrl_ppo_ema_build(const struct lrl_tokenizer_info *tokenizer,
+                             const struct lrl_ppo_network *policy, struct lrl_ctx *ctx,
+                             struct lrl_ppo_network *ema) {
+  *ema = (struct lrl_ppo_network){.options = policy->options, .data = policy->data};
+  ema->options.dtype = 0; /* in bf16 a small step would be lost */
+  LRL_TRY(lrl_ppo_network_build(tokenizer, &ema->options, LRL_VLM_LANGUAGE, false, &ema->model));
+  ema->present = true;
+  for (int u = 0; u < policy->model.params.n_units; u++) {
+    const struct lrl_param_unit *from = &policy->model.params.units[u];
+    struct lrl_param_unit *to = &ema->model.params.units[u];
+    LRL_TRY(lrl_cast(
+        ctx,
+        &(struct lrl_cast_args){
+            .n = from->n, .from = from->dtype, .to = LRL_F32, .x = from->data, .y = to->data}));
+    to->version++;
+  }
+  return LRL_OK;
+}
+
 /* Values of every parameter that both have under one name. */
 static void copy_weights(struct lrl_ctx *ctx, struct lrl_vlm *to, struct lrl_vlm *from) {
   for (int u = 0; u < to->params.n_units; u++) {
@@ -150,16 +169,8 @@ static lrl_status open_policy(struct lrl_ppo_models *m, const struct lrl_ppo_con
   m->tokenizer = s.tokenizer;
   LRL_TRY_GOTO(network(&m->policy, &s, ctx, LRL_VLM_LANGUAGE, true, c->actor_lora_r,
                        c->actor_lora_alpha, (uint64_t)c->seed));
-  if (c->ema_beta > 0) {
-    struct lrl_model_options wide = m->policy.options;
-    wide.dtype = 0; /* in bf16 a small step would be lost */
-    m->ema = (struct lrl_ppo_network){.options = wide, .data = m->policy.data};
-    LRL_TRY_GOTO(lrl_ppo_network_build(lrl_tokenizer_info(s.tokenizer), &wide, LRL_VLM_LANGUAGE,
-                                       false, &m->ema.model));
-    m->ema.present = true;
-    LRL_TRY_GOTO(lrl_param_set_init(&m->ema.model.params, (uint64_t)c->seed));
-    LRL_TRY_GOTO(load(&s, ctx, &m->ema.model));
-  }
+  if (c->ema_beta > 0)
+    LRL_TRY_GOTO(lrl_ppo_ema_build(lrl_tokenizer_info(s.tokenizer), &m->policy, ctx, &m->ema));
 done:
   s.tokenizer = NULL;
   source_close(&s);

@@ -40,6 +40,11 @@ lrl_status lrl_ppo_network_build(const struct lrl_tokenizer_info *tokenizer,
                                  const struct lrl_model_options *o, enum lrl_vlm_head head,
                                  bool train, struct lrl_vlm *m);
 
+/* The network of the average, f32, at the policy's weights: queued on ctx. */
+lrl_status lrl_ppo_ema_build(const struct lrl_tokenizer_info *tokenizer,
+                             const struct lrl_ppo_network *policy, struct lrl_ctx *ctx,
+                             struct lrl_ppo_network *ema);
+
 /* "key: value" lines that describe the policy's network and images. malloc'ed; NULL without
  * memory. */
 char *lrl_ppo_policy_config(const struct lrl_ppo_network *policy);

@@ -163,7 +163,7 @@ void lrl_ppo_unpack(struct lrl_ctx *ctx, const struct lrl_ppo_experience *e,
 /* ppo_update.c: all epochs and minibatches of an iteration. */
 lrl_status lrl_ppo_update(struct lrl_ppo_trainer *t, const struct lrl_ppo_experience *e,
                           double actor_lr, double critic_lr, struct lrl_ppo_update_report *report);
-/* ema = beta * ema + (1 - beta) * policy; beta 0 copies. */
+/* ema = beta * ema + (1 - beta) * policy, of the units that train; beta within (0, 1). Queued. */
 lrl_status lrl_ppo_average(struct lrl_ctx *ctx, struct lrl_vlm *ema, struct lrl_vlm *policy,
                            double beta);
 

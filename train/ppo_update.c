@@ -209,36 +209,18 @@ lrl_status lrl_ppo_update(struct lrl_ppo_trainer *t, const struct lrl_ppo_experi
   return LRL_OK;
 }
 
-static float element(const char *x, lrl_dtype t, int64_t i) {
-  return t == LRL_BF16 ? lrl_bf16_to_f32(((const uint16_t *)(const void *)x)[i])
-                       : ((const float *)(const void *)x)[i];
-}
-
-/* Elements [at, at + n) of a unit, by way of the host. */
-enum { PIECE = 4096 };
-static lrl_status average(struct lrl_ctx *ctx, struct lrl_param_unit *to,
-                          const struct lrl_param_unit *from, double beta, int64_t at, int64_t n) {
-  const size_t width = (size_t)lrl_dtype_bytes(from->dtype);
-  _Alignas(LRL_ALIGN) char y[PIECE * sizeof(float)];
-  float x[PIECE], *data = (float *)to->data + at;
-  LRL_TRY(lrl_read(ctx, x, data, (size_t)n * sizeof *x));
-  LRL_TRY(lrl_read(ctx, y, (const char *)from->data + (size_t)at * width, (size_t)n * width));
-  for (int64_t i = 0; i < n; i++)
-    x[i] = (float)(beta * (double)x[i] + (1.0 - beta) * (double)element(y, from->dtype, i));
-  lrl_move(ctx, data, x, (size_t)n * sizeof *x);
-  return LRL_OK;
-}
-
 lrl_status lrl_ppo_average(struct lrl_ctx *ctx, struct lrl_vlm *ema, struct lrl_vlm *policy,
                            double beta) {
   for (int u = 0; u < policy->params.n_units; u++) {
     struct lrl_param_unit *from = &policy->params.units[u];
     struct lrl_param_unit *to = &ema->params.units[u];
-    if (!from->trainable && beta > 0.0)
+    if (!from->trainable)
       continue;
     LRL_TRY(lrl_param_ready(from));
-    for (int64_t at = 0; at < from->n; at += PIECE)
-      LRL_TRY(average(ctx, to, from, beta, at, from->n - at < PIECE ? from->n - at : PIECE));
+    LRL_TRY(lrl_ema(
+        ctx,
+        &(struct lrl_ema_args){
+            .n = from->n, .dtype = from->dtype, .beta = beta, .x = from->data, .y = to->data}));
     to->version++;
   }
   return LRL_OK;

@@ -2,7 +2,8 @@
  * blocks of managed memory that come over (SIMT_MIGRATE), none does so between the first steps of a
  * reward model, of SFT and of PPO (rollout, scores, update, metrics, evaluations, checkpoints) and
  * the end of the last one, on one rank and on two. `test_device_migrations DEVICE`; the linker puts
- * a counter behind lrl_optimizer_step. */
+ * a counter behind lrl_optimizer_step, and behind lrl_ema, whose results are those of the same
+ * arithmetic on the host. */
 #include "run_fixture.h"
 
 #include "kernels/log.h"
@@ -36,6 +37,28 @@ lrl_status __wrap_lrl_optimizer_step(struct lrl_optimizer *o, double lr,
     migrations = sim.migrations(&text);
     snprintf(places, sizeof places, "%s", text);
   }
+  return s;
+}
+
+static int64_t n_averaged, n_wrong; /* elements */
+
+lrl_status __real_lrl_ema(struct lrl_ctx *ctx, const struct lrl_ema_args *a);
+lrl_status __wrap_lrl_ema(struct lrl_ctx *ctx, const struct lrl_ema_args *a);
+lrl_status __wrap_lrl_ema(struct lrl_ctx *ctx, const struct lrl_ema_args *a) {
+  const size_t bytes = (size_t)a->n * sizeof(float);
+  float *old = malloc(bytes), *y = malloc(bytes), *x = malloc(bytes);
+  assert_true(old != NULL && y != NULL && x != NULL && a->dtype == LRL_F32);
+  lrl_status s = lrl_read(ctx, old, a->y, bytes);
+  s = s == LRL_OK ? __real_lrl_ema(ctx, a) : s;
+  s = s == LRL_OK ? lrl_read(ctx, y, a->y, bytes) : s;
+  s = s == LRL_OK ? lrl_read(ctx, x, a->x, bytes) : s;
+  for (int64_t i = 0; i < a->n && s == LRL_OK; i++) {
+    n_averaged += old[i] != x[i];
+    n_wrong += y[i] != (float)(a->beta * (double)old[i] + (1.0 - a->beta) * (double)x[i]);
+  }
+  free(old);
+  free(y);
+  free(x);
   return s;
 }
 
@@ -117,20 +140,27 @@ static void test_sft(void **state) {
   free(text);
 }
 /* An optimizer step of each network an iteration. */
-static void test_ppo(void **state) {
-  (void)state;
+static lrl_status ppo(struct lrl_comm *comm, const char *out) {
   static struct lrl_ppo_config c;
   const struct lrl_option_table t = {lrl_ppo_options, lrl_n_ppo_options};
   configure(&t, &c, "ppo",
             (const char *const[]){"actor.init_from=DIR/sft", "reward.model=DIR/reward",
-                                  "data.train=DIR/world/data.txt", "train.output_dir=DIR/ppo",
-                                  "train.threads=1", "train.max_steps=3", "train.save_steps=1",
+                                  "data.train=DIR/world/data.txt", out, "train.threads=1",
+                                  "train.zero_stage=1", "train.max_steps=3", "train.save_steps=1",
                                   "rollout.batch_size=2", "rollout.samples_per_prompt=2",
-                                  "rollout.max_new_tokens=6", "ppo.mini_batch_size=2", NULL});
+                                  "rollout.max_new_tokens=6", "ppo.mini_batch_size=2",
+                                  "ppo.ema_beta=0.9", NULL});
   char *text = lrl_config_text(&t, &c);
   watch(2, 6);
-  expect_none("ppo", lrl_ppo_train(&c, NULL, text));
+  const lrl_status s = lrl_ppo_train(&c, comm, text);
   free(text);
+  return s;
+}
+static bool averaged(void) { return n_averaged > 10000 && n_wrong == 0; }
+static void test_ppo(void **state) {
+  (void)state;
+  expect_none("ppo", ppo(NULL, "train.output_dir=DIR/ppo"));
+  assert_true(averaged());
 }
 
 /* What a rank of test_ranks does. */
@@ -145,13 +175,19 @@ static int train_as_rank(const char *folder, const char *stage) {
   snprintf(zero, sizeof zero, "train.zero_stage=%s", stage);
   snprintf(out, sizeof out, "train.output_dir=DIR/ranks%s", stage);
   watch(1, 3);
-  const lrl_status s = reward(comm, (const char *const[]){DATA, out, "train.save_steps=2",
-                                                          "train.eval_steps=2", zero, NULL});
-  const bool failed = s != LRL_OK || migrations > 0 || n_steps < until || !counts;
+  lrl_status s = reward(comm, (const char *const[]){DATA, out, "train.save_steps=2",
+                                                    "train.eval_steps=2", zero, NULL});
+  bool failed = s != LRL_OK || migrations > 0 || n_steps < until || !counts;
+  if (!failed && stage[0] == '1') {
+    s = ppo(comm, "train.output_dir=DIR/ranks_ppo");
+    failed = s != LRL_OK || migrations > 0 || n_steps < until || !counts || !averaged();
+  }
   if (failed)
-    fprintf(stderr, "stage %s, rank %d, %d steps, %s: %d blocks came to the host %s\n%s", stage,
-            lrl_comm_rank(comm), n_steps, counts ? "counted" : "not counted", (int)migrations,
-            s != LRL_OK ? lrl_last_error() : "", places);
+    fprintf(
+        stderr,
+        "stage %s, rank %d, %d steps, %s: %d blocks came to the host, %d averages are wrong %s\n%s",
+        stage, lrl_comm_rank(comm), n_steps, counts ? "counted" : "not counted", (int)migrations,
+        (int)n_wrong, s != LRL_OK ? lrl_last_error() : "", places);
   lrl_comm_destroy(comm);
   return failed;
 }

@@ -383,9 +383,13 @@ static void test_average(void **state) {
   ((float *)w.policy.params.units[0].data)[3] = before + 1.0f;
   assert_int_equal(lrl_ppo_average(&w.ctx, &v.policy, &w.policy, 0.75), LRL_OK);
   assert_true(fabsf(x[3] - (before + 0.25f)) < 1e-6f);
-  assert_int_equal(lrl_ppo_average(&w.ctx, &v.policy, &w.policy, 0.0), LRL_OK);
-  assert_memory_equal(v.policy.params.units[0].data, w.policy.params.units[0].data,
-                      (size_t)w.policy.params.units[0].n * sizeof(float));
+  w.policy.params.units[0].trainable = false;
+  const float now = x[3];
+  assert_int_equal(lrl_ppo_average(&w.ctx, &v.policy, &w.policy, 0.75), LRL_OK);
+  assert_true(x[3] == now);
+  assert_int_equal(lrl_ppo_average(&w.ctx, &v.policy, &w.policy, 0.0), LRL_ERR_ARG);
+  assert_non_null(strstr(lrl_last_error(), "op ema: beta is 0, allowed is (0, 1)"));
+  lrl_error_clear();
   free_world(&w);
   free_world(&v);
 }
