@@ -84,14 +84,14 @@ static lrl_status plan(const struct lrl_plan_request *q, const void *cfg,
     snprintf(seen, sizeof seen, " with an image of %lld x %lld tiles", (long long)b->rows,
              (long long)b->cols);
   snprintf(out->batch, sizeof out->batch,
-           "networks       policy%s%s%s, all of the policy's size\n"
+           "networks       policy%s%s%s%s, all of the policy's size\n"
            "iteration      %lld prompts of %lld tokens%s, %lld response%s of %lld tokens each\n",
            c->actor_lora_r > 0 && c->reference[0] == '\0' ? " (also the reference)" : ", reference",
            c->estimator == 0 ? ", critic" : "",
            c->reward_source != LRL_REWARD_SOURCE_GOLD ? ", reward model" : "",
-           (long long)c->rollout_batch_size, (long long)b->prompt, seen,
-           (long long)c->samples_per_prompt, c->samples_per_prompt == 1 ? "" : "s",
-           (long long)b->answer);
+           c->ema_beta > 0 ? ", the policy's average in f32" : "", (long long)c->rollout_batch_size,
+           (long long)b->prompt, seen, (long long)c->samples_per_prompt,
+           c->samples_per_prompt == 1 ? "" : "s", (long long)b->answer);
   return LRL_OK;
 }
 

@@ -52,10 +52,9 @@ static lrl_status reward_network(struct ppo_plan *p) {
 static lrl_status networks(struct ppo_plan *p) {
   const struct lrl_ppo_config *c = p->t.cfg;
   struct lrl_ppo_models *m = &p->t.models;
-  if (c->ema_beta > 0)
-    return LRL_FAIL(LRL_ERR_ARG, "a run with ppo.ema_beta cannot be planned: the average of the "
-                                 "policy is computed on the host");
   LRL_TRY(network(p, &m->policy, LRL_VLM_LANGUAGE, true, c->actor_lora_r));
+  if (c->ema_beta > 0)
+    LRL_TRY(lrl_ppo_ema_build(&p->info, &m->policy, &p->t.ctx, &m->ema));
   m->reference_without_lora = c->actor_lora_r > 0 && c->reference[0] == '\0';
   if (!m->reference_without_lora)
     LRL_TRY(network(p, &m->reference, LRL_VLM_LANGUAGE, false, 0));
@@ -206,8 +205,8 @@ static lrl_status build(struct ppo_plan *p) {
 
 static void measure(struct lrl_ppo_trainer *t, struct lrl_plan_bytes *b) {
   const struct lrl_ppo_models *m = &t->models;
-  const struct lrl_ppo_network *all[] = {&m->policy, &m->reference, &m->critic};
-  for (int i = 0; i < 3; i++)
+  const struct lrl_ppo_network *all[] = {&m->policy, &m->reference, &m->critic, &m->ema};
+  for (int i = 0; i < 4; i++)
     b->weights += all[i]->model.weights.peak;
   b->activations = t->steps.peak;
   b->cache = t->memory.peak;

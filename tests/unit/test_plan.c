@@ -98,7 +98,7 @@ static void test_bytes_ppo(void **state) {
       {SHORT, "rollout.samples_per_prompt=2", "train.micro_batch_tokens=40", "ptx.coef=0.5",
        "ptx.batch_size=3", "ptx.max_length=24", NULL},
       {SHORT, "actor.lora_r=4", "ppo.estimator=grpo", "rollout.samples_per_prompt=3",
-       "train.gradient_checkpointing=true", "rollout.max_samples=4", NULL}};
+       "ppo.ema_beta=0.9", "train.gradient_checkpointing=true", "rollout.max_samples=4", NULL}};
   for (int i = 0; i < 4; i += 3) {
     struct lrl_plan_setting s = {
         .device = "plan",

@@ -91,7 +91,9 @@ static void test_ppo(void **state) {
   t = plan(PPO "--model " RECIPE "actor.lora_r=16 ppo.estimator=grpo rollout.max_new_tokens=8", 0);
   expect(t, "policy (also the reference), reward model, all");
   expect(plan(PPO, 1), "which networks? --model");
-  expect(plan(PPO "--model " RECIPE "ppo.ema_beta=0.9", 1), "ppo.ema_beta cannot be planned");
+  t = plan(PPO "--model " RECIPE "--ranks 64 --gpu h200 ppo.ema_beta=0.99", 0);
+  expect(t, "policy, reference, critic, reward model, the policy's average in f32, all of the");
+  assert_true(number(t, "  weights") > 94 && number(t, "  weights") < 96); /* and 32 GiB more */
 }
 
 static void test_refusals(void **state) {
