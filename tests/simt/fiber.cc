@@ -106,6 +106,10 @@ UNCHECKED void go(thread *next) {
 static thread *pick_lane(int warp) {
   const unsigned m = now.runnable[warp];
   int lane = __builtin_ctz(m);
+  if ((now.marching >> warp & 1) != 0 && self != NULL && self->warp == warp) {
+    const unsigned later = m & ~1u << self->lane; /* nobody is a round ahead of another */
+    lane = __builtin_ctz(later != 0 ? later : m);
+  }
   if (settings.order == SIMT_DESCENDING)
     lane = 31 - __builtin_clz(m);
   if (settings.order == SIMT_RANDOM) { /* the first from a random one on */
@@ -250,14 +254,7 @@ UNCHECKED static void leave() {
   now.n_live--;
   now.runnable[me->warp] &= ~(1u << me->lane);
   now.live[me->warp] &= ~(1u << me->lane);
-  for (unsigned m = now.waiting[me->warp]; m != 0; m &= m - 1) {
-    thread *t = &now.threads[me->warp * 32 + __builtin_ctz(m)];
-    if ((t->mask >> me->lane & 1) != 0) {
-      report("lane %d leaves while lane %d waits for it in %s at %s:%d", me->lane, t->lane,
-             t->what_name, t->file, t->line);
-      break;
-    }
-  }
+  left_warp();
   const auto &b = now.barriers[0];
   if (b.arrived > 0 && b.expected == 0 && b.arrived == now.n_live)
     release_barrier(0);

@@ -23,8 +23,10 @@ struct block_state {
   thread *threads;
   unsigned number; /* in the grid */
   int slot;        /* whose stacks it uses */
-  int n_live, at_grid, yields;
+  int n_live, at_grid, yields, rounds;
   unsigned runnable[32], live[32], waiting[32], gathering[32];
+  unsigned fresh;    /* warps without a warp operation since the last barrier */
+  unsigned marching; /* warps in step at volatile accesses */
   barrier_state barriers[MAX_BARRIERS];
 };
 extern block_state now;
@@ -47,6 +49,7 @@ thread *pick(int warp); /* who runs next; NULL: nobody can */
 void wait_as(state s, const char *file, int line);
 void stuck(); /* reports who waits for whom, and ends the launch */
 void release_barrier(int id);
+void left_warp(); /* the running thread will not come to operations that wait for it */
 void prepare(thread *t, int slot); /* starts at the kernel's beginning */
 void seed(unsigned s);
 void poison(void *p, size_t n);

@@ -105,6 +105,7 @@ static thread *start_block(unsigned number, int slot) {
   now.slot = slot;
   now.threads = pool + slot * n_threads;
   now.n_live = n_threads;
+  now.fresh = ~0u;
   set_index();
   for (int w = 0; w < n_warps; w++)
     now.runnable[w] = now.live[w] =
@@ -119,6 +120,7 @@ static thread *start_block(unsigned number, int slot) {
     t->state = RUNNABLE;
     t->file = "start";
     t->line = t->n_async = t->async_group = 0;
+    t->stored = false;
     prepare(t, slot);
   }
   counters.blocks++;

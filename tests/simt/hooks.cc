@@ -12,10 +12,13 @@ extern "C" {
   HOOK __tsan_read##n(void *p) { simt::access(p, n, simt::READ, PC); }                             \
   HOOK __tsan_write##n(void *p) { simt::access(p, n, simt::WRITE, PC); }                           \
   HOOK __tsan_volatile_read##n(void *p) {                                                          \
+    simt::volatile_access(p, true);                                                                \
     simt::access(p, n, simt::VOLATILE_READ, PC);                                                   \
-    simt::yield(); /* it may be waiting for the value to change */                                 \
   }                                                                                                \
-  HOOK __tsan_volatile_write##n(void *p) { simt::access(p, n, simt::VOLATILE_WRITE, PC); }         \
+  HOOK __tsan_volatile_write##n(void *p) {                                                         \
+    simt::volatile_access(p, false);                                                               \
+    simt::access(p, n, simt::VOLATILE_WRITE, PC);                                                  \
+  }                                                                                                \
   HOOK __tsan_unaligned_read##n(void *p) { simt::access(p, n, simt::READ, PC); }                   \
   HOOK __tsan_unaligned_write##n(void *p) { simt::access(p, n, simt::WRITE, PC); }
 ACCESS(1)

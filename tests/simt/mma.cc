@@ -66,6 +66,8 @@ static void mma(thread *warp, mma_kind kind, bool f16_result) {
 template <mma_kind kind, bool f16_result> static void do_mma(thread *warp, unsigned mask) {
   if (mask == 0xffffffffu)
     mma(warp, kind, f16_result);
+  else
+    report("mma.sync by a part of a warp (%08x)", mask);
 }
 void mma_sync(mma_kind kind, bool f16_result, mma_operand *o, const char *file, int line) {
   static const collective f32[] = {do_mma<MMA_BF16_K16, false>, do_mma<MMA_F16_K16, false>,
@@ -83,8 +85,10 @@ struct ldmatrix_operand {
 /* Matrix j is 8 rows of 16 bytes at the addresses of lanes 8j..8j+7; lane l gets the two elements
  * at row l/4, columns 2(l%4) and the next; transposed: rows and columns swapped. */
 static void do_ldmatrix(thread *warp, unsigned mask, int n, bool trans) {
-  if (mask != 0xffffffffu)
+  if (mask != 0xffffffffu) {
+    report("ldmatrix by a part of a warp (%08x)", mask);
     return;
+  }
   for (int j = 0; j < n; j++) {
     const uint16_t *rows[8];
     for (int r = 0; r < 8; r++)

@@ -346,7 +346,7 @@ static const bug bugs[] = {
     ONE(divergent_exit, "threads have left", o),
     ONE(divergent_sites, "divergent __syncthreads", o),
     ONE(divergent_deadlock, "deadlock", o),
-    WARP(divergent_mask, "names lanes that have left|leaves while lane", o),
+    WARP(divergent_mask, "which has left", o),
     WARP(divergent_operations, "different warp operations", o),
     WARP(shuffle_source, "lane 0 reads lane 20, which", o),
     ONE(async_no_wait, "in flight", o, x),

@@ -313,6 +313,7 @@ void access(const void *p, int n, access_kind kind, const void *pc) {
   if (is_stack(p) || (c >= params_begin && c < params_end) || last_module.has(p))
     return;
   settle();
+  self->stored |= kind != READ && kind != VOLATILE_READ;
   const bool shared =
       c >= static_shared_memory && c < static_shared_memory + MAX_STATIC + MAX_SHARED;
   const allocation *a = shared ? NULL : find_allocation(p);

@@ -2,6 +2,7 @@
 #ifndef SIMT_CUBLASLT_H
 #define SIMT_CUBLASLT_H
 #include "cuda_runtime_api.h"
+#include "library_types.h"
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -16,7 +17,6 @@ typedef enum {
 } cublasStatus_t;
 typedef enum { CUBLAS_OP_N = 0, CUBLAS_OP_T = 1 } cublasOperation_t;
 typedef enum { CUBLAS_COMPUTE_32F = 68 } cublasComputeType_t;
-typedef enum cudaDataType_t { CUDA_R_32F = 0, CUDA_R_16F = 2, CUDA_R_16BF = 14 } cudaDataType;
 typedef struct cublasLtContext *cublasLtHandle_t;
 typedef struct simt_matmul_desc *cublasLtMatmulDesc_t;
 typedef struct simt_matrix_layout *cublasLtMatrixLayout_t;

@@ -49,6 +49,7 @@ struct thread {
   unsigned mask;
   void *operand; /* of the collective: its own struct */
   int barrier, vote;
+  bool stored;       /* since its last barrier or warp operation; trace builds only */
   async_copy *async; /* cp.async in flight, oldest first */
   int n_async, cap_async, async_group;
   const char *ptx_site; /* inside inline PTX: file:line */
@@ -70,6 +71,7 @@ void warp_sync(unsigned mask, const char *file, int line);
 unsigned lanes_together(const char *file, int line);
 /* Lets another thread run: what a spinning thread needs. */
 void yield();
+void volatile_access(const void *p, bool reads); /* lets others run before it */
 void trap(const char *file, int line);
 
 struct shared_key {

@@ -47,6 +47,9 @@ inline float half_value(uint16_t h) {
   struct RAW {                                                                                     \
     unsigned short x;                                                                              \
   };                                                                                               \
+  struct H2##_raw {                                                                                \
+    unsigned short x, y;                                                                           \
+  };                                                                                               \
   struct __align__(2) H {                                                                          \
     unsigned short __x;                                                                            \
     H() = default;                                                                                 \
@@ -55,7 +58,12 @@ inline float half_value(uint16_t h) {
     H(double f) : __x(simt::to_bits((float)f)) {}                                                  \
     H(int i) : __x(simt::to_bits((float)i)) {}                                                     \
     H(unsigned i) : __x(simt::to_bits((float)i)) {}                                                \
+    H(long i) : __x(simt::to_bits((float)i)) {}                                                    \
+    H(unsigned long i) : __x(simt::to_bits((float)i)) {}                                           \
     H(long long i) : __x(simt::to_bits((float)i)) {}                                               \
+    H(unsigned long long i) : __x(simt::to_bits((float)i)) {}                                      \
+    H(short i) : __x(simt::to_bits((float)i)) {}                                                   \
+    H(unsigned short i) : __x(simt::to_bits((float)i)) {}                                          \
     operator float() const { return simt::to_value(__x); }                                         \
     operator RAW() const { return RAW{__x}; }                                                      \
     H &operator=(float f) {                                                                        \
@@ -67,6 +75,8 @@ inline float half_value(uint16_t h) {
     H x, y;                                                                                        \
     H2() = default;                                                                                \
     H2(const H &a, const H &b) : x(a), y(b) {}                                                     \
+    H2(const H2##_raw &r) : x(RAW{r.x}), y(RAW{r.y}) {}                                            \
+    operator H2##_raw() const { return H2##_raw{x.__x, y.__x}; }                                   \
   };                                                                                               \
   inline H operator+(H a, H b) { return H((float)a + (float)b); }                                  \
   inline H operator-(H a, H b) { return H((float)a - (float)b); }                                  \
