@@ -58,7 +58,8 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int d) {
   p->clockRate = 1000000;
   p->memoryClockRate = 1000000;
   p->totalConstMem = 65536;
-  p->textureAlignment = 512;
+  p->textureAlignment = p->surfaceAlignment = 512;
+  p->pciBusID = d + 1;
   p->texturePitchAlignment = 32;
   p->major = 9;
   p->multiProcessorCount = MULTIPROCESSORS;
@@ -68,59 +69,11 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int d) {
   p->streamPrioritiesSupported = p->globalL1CacheSupported = p->localL1CacheSupported = 1;
   p->managedMemory = p->concurrentManagedAccess = p->computePreemptionSupported = 1;
   p->canUseHostPointerForRegisteredMem = p->cooperativeLaunch = 1;
-  p->memoryPoolsSupported = 1;
+  p->memoryPoolsSupported = p->hostRegisterSupported = 1;
+  p->singleToDoublePrecisionPerfRatio = 2;
   p->asyncEngineCount = 2;
   p->memoryBusWidth = 1024;
   p->l2CacheSize = 1 << 16;
-  return cudaSuccess;
-}
-cudaError_t cudaDeviceGetAttribute(int *v, enum cudaDeviceAttr a, int) {
-  static const std::map<int, int> values = {
-      {cudaDevAttrMaxThreadsPerBlock, 1024},
-      {cudaDevAttrMaxBlockDimX, 1024},
-      {cudaDevAttrMaxBlockDimY, 1024},
-      {cudaDevAttrMaxBlockDimZ, 64},
-      {cudaDevAttrMaxGridDimX, 0x7fffffff},
-      {cudaDevAttrMaxGridDimY, 65535},
-      {cudaDevAttrMaxGridDimZ, 65535},
-      {cudaDevAttrMaxSharedMemoryPerBlock, DEFAULT_SHARED},
-      {cudaDevAttrTotalConstantMemory, 65536},
-      {cudaDevAttrWarpSize, 32},
-      {cudaDevAttrMaxRegistersPerBlock, 65536},
-      {cudaDevAttrMaxRegistersPerMultiprocessor, 65536},
-      {cudaDevAttrClockRate, 1000000},
-      {cudaDevAttrMemoryClockRate, 1000000},
-      {cudaDevAttrGlobalMemoryBusWidth, 1024},
-      {cudaDevAttrMultiProcessorCount, MULTIPROCESSORS},
-      {cudaDevAttrMaxThreadsPerMultiProcessor, MULTIPROCESSOR_THREADS},
-      {cudaDevAttrMaxBlocksPerMultiprocessor, MULTIPROCESSOR_BLOCKS},
-      {cudaDevAttrCanMapHostMemory, 1},
-      {cudaDevAttrComputeMode, 0},
-      {cudaDevAttrKernelExecTimeout, 0},
-      {cudaDevAttrIntegrated, 0},
-      {cudaDevAttrGpuOverlap, 1},
-      {cudaDevAttrHostNativeAtomicSupported, 0},
-      {cudaDevAttrMemoryPoolSupportedHandleTypes, 0},
-      {cudaDevAttrConcurrentKernels, 1},
-      {cudaDevAttrAsyncEngineCount, 2},
-      {cudaDevAttrUnifiedAddressing, 1},
-      {cudaDevAttrStreamPrioritiesSupported, 1},
-      {cudaDevAttrPageableMemoryAccess, 0},
-      {cudaDevAttrComputePreemptionSupported, 1},
-      {cudaDevAttrCooperativeLaunch, 1},
-      {cudaDevAttrReservedSharedMemoryPerBlock, 1024},
-      {cudaDevAttrMemoryPoolsSupported, 1},
-      {cudaDevAttrL2CacheSize, 1 << 16},
-      {cudaDevAttrComputeCapabilityMajor, 9},
-      {cudaDevAttrComputeCapabilityMinor, 0},
-      {cudaDevAttrMaxSharedMemoryPerMultiprocessor, 228 * 1024},
-      {cudaDevAttrManagedMemory, 1},
-      {cudaDevAttrConcurrentManagedAccess, 1},
-      {cudaDevAttrMaxSharedMemoryPerBlockOptin, OPT_IN_SHARED}};
-  const auto i = values.find(a);
-  if (i == values.end())
-    return fail(cudaErrorInvalidValue);
-  *v = i->second;
   return cudaSuccess;
 }
 cudaError_t cudaChooseDevice(int *d, const struct cudaDeviceProp *) { return cudaGetDevice(d); }
@@ -150,25 +103,6 @@ cudaError_t cudaDeviceGetLimit(size_t *v, enum cudaLimit limit) {
   return cudaSuccess;
 }
 cudaError_t cudaDeviceSetCacheConfig(enum cudaFuncCache) { return cudaSuccess; }
-/* Every device can read every other one's memory, as if over NVLink; a program asks once a pair. */
-static std::map<std::pair<int, int>, bool> peers;
-cudaError_t cudaDeviceCanAccessPeer(int *can, int device, int peer) {
-  *can = device != peer;
-  return cudaSuccess;
-}
-cudaError_t cudaDeviceEnablePeerAccess(int peer, unsigned) {
-  bool &open = peers[{simt::current_device, peer}];
-  if (peer == simt::current_device)
-    return fail(cudaErrorInvalidDevice);
-  if (open)
-    return fail(cudaErrorPeerAccessAlreadyEnabled);
-  open = true;
-  return cudaSuccess;
-}
-cudaError_t cudaDeviceDisablePeerAccess(int peer) {
-  return peers.erase({simt::current_device, peer}) > 0 ? cudaSuccess
-                                                       : fail(cudaErrorPeerAccessNotEnabled);
-}
 cudaError_t cudaProfilerStart(void) { return cudaSuccess; }
 cudaError_t cudaProfilerStop(void) { return cudaSuccess; }
 cudaError_t cudaDeviceSynchronize(void) {

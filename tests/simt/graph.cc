@@ -174,6 +174,11 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
   delete c;
   return e == cudaSuccess ? e : fail(e);
 }
+/* An empty one: graphs get their contents from a capture. */
+cudaError_t cudaGraphCreate(cudaGraph_t *graph, unsigned) {
+  *graph = new CUgraph_st;
+  return cudaSuccess;
+}
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, enum cudaStreamCaptureStatus *status) {
   const simt::capture *c = simt::capture_of(stream);
   *status = c == NULL    ? cudaStreamCaptureStatusNone

@@ -38,7 +38,7 @@ typedef struct cudaDeviceProp {
   size_t memPitch;
   int maxThreadsPerBlock, maxThreadsDim[3], maxGridSize[3];
   int clockRate, memoryClockRate; /* kHz; gone from the real one since CUDA 13, still asked for */
-  size_t totalConstMem, textureAlignment, texturePitchAlignment;
+  size_t totalConstMem, textureAlignment, texturePitchAlignment, surfaceAlignment;
   int major, minor, multiProcessorCount, kernelExecTimeoutEnabled, integrated, canMapHostMemory;
   int deviceOverlap, computeMode;
   int concurrentKernels, ECCEnabled, pciBusID, pciDeviceID, pciDomainID, tccDriver;
@@ -52,8 +52,28 @@ typedef struct cudaDeviceProp {
   size_t sharedMemPerBlockOptin;
   int directManagedMemAccessFromHost, maxBlocksPerMultiProcessor, accessPolicyMaxWindowSize;
   size_t reservedSharedMemPerBlock;
-  int memoryPoolsSupported;
+  int memoryPoolsSupported, cooperativeMultiDeviceLaunch, singleToDoublePrecisionPerfRatio;
+  int clusterLaunch, hostRegisterSupported, pageableMemoryAccessUsesHostPageTables;
+  int maxTexture1D, maxTexture2D[2], maxTexture3D[3]; /* none: textures are not simulated */
+  int maxTexture1DLayered[2], maxTexture2DLayered[3], maxTextureCubemap;
 } cudaDeviceProp;
+typedef enum cudaDeviceP2PAttr {
+  cudaDevP2PAttrPerformanceRank = 1,
+  cudaDevP2PAttrAccessSupported = 2,
+  cudaDevP2PAttrNativeAtomicSupported = 3,
+  cudaDevP2PAttrCudaArrayAccessSupported = 4,
+} cudaDeviceP2PAttr;
+typedef enum cudaAccessProperty {
+  cudaAccessPropertyNormal = 0,
+  cudaAccessPropertyStreaming = 1,
+  cudaAccessPropertyPersisting = 2,
+} cudaAccessProperty;
+typedef struct cudaAccessPolicyWindow {
+  void *base_ptr;
+  size_t num_bytes;
+  float hitRatio;
+  cudaAccessProperty hitProp, missProp;
+} cudaAccessPolicyWindow;
 typedef enum cudaLimit {
   cudaLimitStackSize = 0,
   cudaLimitPrintfFifoSize = 1,
@@ -94,10 +114,15 @@ typedef enum cudaLaunchAttributeID {
 typedef union cudaLaunchAttributeValue {
   char pad[64];
   int cooperative, priority, programmaticStreamSerializationAllowed;
+  cudaAccessPolicyWindow accessPolicyWindow;
   struct {
     unsigned x, y, z;
   } clusterDim;
 } cudaLaunchAttributeValue;
+#define cudaStreamAttrID cudaLaunchAttributeID
+#define cudaStreamAttrValue cudaLaunchAttributeValue
+#define cudaStreamAttributeAccessPolicyWindow cudaLaunchAttributeAccessPolicyWindow
+#define cudaStreamAttributePriority cudaLaunchAttributePriority
 typedef struct cudaLaunchAttribute {
   cudaLaunchAttributeID id;
   char pad[4];
@@ -124,6 +149,15 @@ cudaError_t cudaDeviceSetCacheConfig(enum cudaFuncCache config);
 cudaError_t cudaDeviceCanAccessPeer(int *can, int device, int peer);
 cudaError_t cudaDeviceEnablePeerAccess(int peer, unsigned flags);
 cudaError_t cudaDeviceDisablePeerAccess(int peer);
+cudaError_t cudaDeviceGetP2PAttribute(int *value, enum cudaDeviceP2PAttr attr, int device,
+                                      int peer);
+cudaError_t cudaDeviceGetPCIBusId(char *id, int bytes, int device);
+cudaError_t cudaDeviceGetByPCIBusId(int *device, const char *id);
+cudaError_t cudaStreamSetAttribute(cudaStream_t stream, cudaLaunchAttributeID attr,
+                                   const cudaLaunchAttributeValue *value);
+cudaError_t cudaStreamGetAttribute(cudaStream_t stream, cudaLaunchAttributeID attr,
+                                   cudaLaunchAttributeValue *value);
+cudaError_t cudaCtxResetPersistingL2Cache(void);
 cudaError_t cudaProfilerStart(void);
 cudaError_t cudaProfilerStop(void);
 
