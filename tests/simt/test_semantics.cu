@@ -260,6 +260,9 @@ template <class F8> static bool bytes_return(__nv_fp8_interpretation_t kind) {
 }
 static void eight_bits() {
   CHECK(bytes_return<__nv_fp8_e4m3>(__NV_E4M3) && bytes_return<__nv_fp8_e5m2>(__NV_E5M2));
+  for (float x : {1e-9f, 0.1f, -0.1f, -1e-9f, 1e9f}) /* to either side, and never past zero */
+    CHECK((float)__float2half_rd(x) <= x && (float)__float2half_ru(x) >= x &&
+          fabsf(__float2half_rz(x)) <= fabsf(x) && __float2half_rd(x) != __float2half_ru(x));
   CHECK((float)__nv_fp8_e4m3(1e9f) == 448.0f && (float)__nv_fp8_e5m2(-1e9f) == -57344.0f);
   CHECK(isnan((float)__nv_fp8_e4m3(NAN)) && (float)__nv_fp8_e4m3(464.0) == 448.0f);
   CHECK(__nv_cvt_float_to_fp8(1e9f, __NV_NOSAT, __NV_E5M2) == 0x7c &&

@@ -9,6 +9,18 @@ typedef __half2 half2;
 inline __half __float2half(float f) { return __half(f); }
 inline __half __float2half_rn(float f) { return __half(f); }
 inline __half __double2half(double f) { return __half(f); }
+namespace simt {
+/* The nearest half, or its neighbour where that one lies on the wrong side: not up, not down. */
+inline __half half_towards(float f, bool not_up, bool not_down) {
+  const __half h(f);
+  const bool wrong = ((float)h > f && not_up) || ((float)h < f && not_down);
+  const bool inwards = ((float)h > f) == ((h.__x & 0x8000) == 0);
+  return wrong ? __half_raw{(unsigned short)(h.__x + (inwards ? -1 : 1))} : __half_raw{h.__x};
+}
+} // namespace simt
+inline __half __float2half_rz(float f) { return simt::half_towards(f, f > 0, f < 0); }
+inline __half __float2half_rd(float f) { return simt::half_towards(f, true, false); }
+inline __half __float2half_ru(float f) { return simt::half_towards(f, false, true); }
 inline float __half2float(__half h) { return h; }
 inline __half2 __float2half2_rn(float f) { return {f, f}; }
 inline __half2 __floats2half2_rn(float a, float b) { return {a, b}; }
