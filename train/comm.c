@@ -74,15 +74,13 @@ static lrl_status join(struct lrl_comm *c) {
 /* Finds out whether the ranks can share memory, by doing it: containers on one host may not. */
 static lrl_status meet(struct lrl_comm *c, bool no_shared) {
   MPI_Comm local;
-  MPI_Request request;
-  int n = 0, apart = no_shared;
+  int n = 0;
   LRL_MPI(MPI_Comm_split_type(c->mpi, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &local));
   LRL_MPI(MPI_Comm_size(local, &n));
   LRL_MPI(MPI_Comm_free(&local));
-  apart = apart || n != c->size;
-  LRL_MPI(MPI_Iallreduce(MPI_IN_PLACE, &apart, 1, MPI_INT, MPI_MAX, c->mpi, &request));
-  LRL_TRY(lrl_comm_wait(c, &request, "the other ranks to start"));
-  if (apart)
+  double apart = no_shared || n != c->size;
+  LRL_TRY(lrl_comm_sum_f64(c, &apart, 1));
+  if (apart > 0)
     return LRL_OK;
   struct lrl_window w;
   if (lrl_window_create(c, sizeof(int), &w) != LRL_OK) {
@@ -90,13 +88,22 @@ static lrl_status meet(struct lrl_comm *c, bool no_shared) {
     return LRL_OK;
   }
   lrl_window_destroy(&w);
-  int pid = getpid(), *pids = malloc((size_t)c->size * sizeof *pids);
-  if (pids == NULL)
-    return LRL_FAIL(LRL_ERR_MEMORY, "no memory for %d ranks", c->size);
-  LRL_MPI(MPI_Iallgather(&pid, 1, MPI_INT, pids, 1, MPI_INT, c->mpi, &request));
-  const lrl_status s = lrl_comm_wait(c, &request, "the other ranks to start");
-  if (s != LRL_OK)
-    return s;     /* `pids` stays: MPI may still write to it */
+  double *pid = calloc((size_t)c->size, sizeof *pid);
+  int *pids = malloc((size_t)c->size * sizeof *pids);
+  lrl_status s = LRL_OK;
+  if (pid == NULL || pids == NULL)
+    s = LRL_FAIL(LRL_ERR_MEMORY, "no memory for %d ranks", c->size);
+  if (s == LRL_OK) {
+    pid[c->rank] = getpid();
+    s = lrl_comm_sum_f64(c, pid, c->size);
+  }
+  for (int r = 0; r < c->size && s == LRL_OK; r++)
+    pids[r] = (int)pid[r];
+  free(pid);
+  if (s != LRL_OK) {
+    free(pids);
+    return s;
+  }
   c->pids = pids; /* from here on, waits look whether these processes live */
   c->shared = true;
   return LRL_OK;

@@ -41,7 +41,7 @@ lrl_status lrl_optimizer_init(struct lrl_optimizer *o, const struct lrl_optimize
     if (params->units[i].trainable)
       s = make_state(o, i, arena);
   if (s == LRL_OK)
-    s = lrl_ctx_sync(ctx); /* whoever loads a state may write it */
+    s = lrl_ctx_sync(ctx); /* the host may write states, and weights, now */
   return lrl_comm_agree(comm, s);
 }
 
@@ -95,6 +95,7 @@ static lrl_status update(struct lrl_optimizer *o, int unit, const struct lrl_par
                                        .step = o->step});
 }
 
+/* Whatever was gathered last is here: the sums of the gradients waited for it. */
 static lrl_status update_units(struct lrl_optimizer *o, double lr, double scale) {
   for (int i = o->shard.n - 1; i >= 0; i--) {
     const int unit = o->shard.unit_at[i];
@@ -102,7 +103,6 @@ static lrl_status update_units(struct lrl_optimizer *o, double lr, double scale)
     const float *grad = o->shard.stage > 0 ? o->shard.slice[i] : u->grad;
     int64_t lo, hi;
     lrl_optimizer_range(o, unit, lrl_comm_rank(o->comm), &lo, &hi);
-    LRL_TRY(lrl_param_ready(u));
     for (int j = 0; j < u->n_params; j++)
       LRL_TRY(update(o, unit, &u->params[j], lo, hi, grad, lr, scale));
     u->version++;

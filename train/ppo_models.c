@@ -124,7 +124,6 @@ static lrl_status load(struct source *s, struct lrl_ctx *ctx, struct lrl_vlm *m)
   if (status == LRL_OK) {
     clear_head(ctx, m);
     copy_weights(ctx, m, &saved);
-    status = lrl_ctx_sync(ctx);
   }
   lrl_vlm_free(&saved);
   return status;
@@ -248,7 +247,7 @@ lrl_status lrl_ppo_models_open(struct lrl_ppo_models *m, const struct lrl_ppo_co
   if (c->reward_model[0] != '\0')
     LRL_TRY(lrl_saved_model_open(c->reward_model, "reward", lrl_device_name(c->device),
                                  (int)c->threads, &m->reward));
-  LRL_TRY(lrl_ctx_sync(ctx)); /* the host compares weights */
+  /* The host compares weights: what load() made on the device was done when it freed its own. */
   LRL_TRY(share_vision(m, &m->reference, "reference"));
   LRL_TRY(share_vision(m, &m->critic, "critic"));
   see_with(m);

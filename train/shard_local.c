@@ -207,7 +207,7 @@ lrl_status lrl_shard_local_gather(struct lrl_shard *s) {
                  (size_t)((hi - lo) * width));
     }
   }
-  LRL_TRY(lrl_ctx_sync(s->ctx)); /* the others may overwrite their slices then */
+  /* What was moved is free: the others may overwrite their slices. */
   atomic_store_explicit(&mine->copied, turn, memory_order_release);
   return wait_counter(s, offsetof(struct board, copied), turn);
 }
