@@ -1,6 +1,9 @@
-/* One rank of tests/unit/test_device_ranks.c, started by mpirun: gradients of made-up units over
- * the collectives of a device. device_worker DEVICE sums    every ZeRO stage, checked to the bit:
- * all numbers are small integers device_worker DEVICE stuck   rank 1 hangs */
+/* One rank of tests/unit/test_device_ranks.c, started by mpirun: gradients of made-up units.
+ *   device_worker DEVICE sums    every ZeRO stage, summed by the device's collectives; checked to
+ *                                the bit: all numbers are small integers
+ *   device_worker DEVICE host    the same through memory that the ranks share
+ *   device_worker DEVICE mpi     the same as between hosts
+ *   device_worker DEVICE stuck   rank 1 hangs */
 #include "kernels/backend.h"
 #include "model/param_build.h"
 #include "train/shard.h"
@@ -43,7 +46,7 @@ static bool uses(int rank, int unit, int micro, int turn) {
 }
 static int n_micro(int rank) { return rank == lrl_comm_size(comm) - 1 ? 1 : MICRO; }
 
-static void open_stage(int stage) {
+static void open_stage(int stage, bool host_sums) {
   OK(lrl_arena_init(&arena, "memory", (size_t)64 << 20));
   memset(&params, 0, sizeof params);
   for (int u = 0; u < UNITS; u++) {
@@ -60,8 +63,8 @@ static void open_stage(int stage) {
     for (int64_t i = 0; i < params.units[u].n; i++)
       one[u][i] = contribution(lrl_comm_rank(comm), u, i);
   }
-  OK(lrl_shard_init(&shard, stage, false, &ctx, &params, comm, &arena));
-  CHECK(shard.device != NULL);
+  OK(lrl_shard_init(&shard, stage, host_sums, &ctx, &params, comm, &arena));
+  CHECK((shard.device == NULL) == host_sums);
 }
 
 static void backward(int micro, bool last, int turn) {
@@ -108,10 +111,13 @@ static void add_to(float *x, const float *y, int64_t n) {
   OK(lrl_add(&ctx, &(struct lrl_add_args){.n = n, .dtype = LRL_F32, .a = x, .b = y, .y = x}));
 }
 
-/* As the optimizer does: looks at the whole gradient, then parameters grow by its sum. */
+/* As the optimizer does: looks at the whole gradient, then parameters grow by its sum. In the last
+ * turn ops are noted and sent together, but not behind the collectives that need them. */
 static void step(int stage, int turn) {
   const int n = n_micro(lrl_comm_rank(comm));
   int64_t lo, hi;
+  if (turn == STEPS)
+    lrl_ctx_begin_repeated(&ctx);
   for (int micro = 0; micro < n; micro++)
     backward(micro, micro + 1 == n, turn);
   OK(lrl_shard_finish(&shard));
@@ -119,10 +125,11 @@ static void step(int stage, int turn) {
     own(stage, place, &lo, &hi);
     add_to(sums[shard.unit_at[place]] + lo, gradient(stage, place), hi - lo);
   }
+  if (turn == STEPS)
+    OK(lrl_ctx_end_repeated(&ctx));
   for (int place = UNITS - 1; place >= 0; place--) {
     struct lrl_param_unit *u = &params.units[shard.unit_at[place]];
     own(stage, place, &lo, &hi);
-    OK(lrl_param_ready(u));
     add_to((float *)u->data + lo, gradient(stage, place), hi - lo);
     OK(lrl_shard_updated(&shard, place));
   }
@@ -194,11 +201,13 @@ static void close_stage(void) {
 
 int main(int argc, char **argv) {
   const char *device = argc > 1 ? argv[1] : "sim", *mode = argc > 2 ? argv[2] : "sums";
-  const bool stuck = strcmp(mode, "stuck") == 0;
-  OK(lrl_comm_create_with(&(struct lrl_comm_options){.timeout_s = stuck ? 2 : 60}, &comm));
+  const bool stuck = strcmp(mode, "stuck") == 0, hosts = strcmp(mode, "mpi") == 0;
+  const bool host_sums = hosts || strcmp(mode, "host") == 0;
+  OK(lrl_comm_create_with(
+      &(struct lrl_comm_options){.timeout_s = stuck ? 2 : 60, .no_shared = hosts}, &comm));
   OK(lrl_ctx_init(&ctx, device, 1));
   for (int stage = stuck ? 1 : 0; stage <= (stuck ? 1 : 2); stage++) {
-    open_stage(stage);
+    open_stage(stage, host_sums);
     for (int i = 1; i <= STEPS; i++) {
       if (stuck && lrl_comm_rank(comm) == 1)
         sleep(120);
@@ -220,7 +229,7 @@ int main(int argc, char **argv) {
     }
     if (stage == 0)
       lists();
-    if (stage == 1) /* ends with sums under way */
+    if (stage == 1 && !host_sums) /* ends with sums under way */
       backward(0, true, 1);
     close_stage();
   }

@@ -322,6 +322,43 @@ static void check_damaged_state(const char *dir) {
   close_model(&m);
 }
 
+/* State that takes several messages a rank goes into a checkpoint and comes back. */
+static void check_large_state(const char *dir) {
+  enum { ROWS = 2001, COLS = 1024 };
+  struct lrl_ctx ctx;
+  struct lrl_arena arena;
+  struct lrl_optimizer o;
+  struct lrl_checkpoint *k;
+  static struct lrl_param_set set;
+  char path[256];
+  int64_t lo, hi;
+  const int unit = lrl_param_unit_add(&set, "large", LRL_F32, true);
+  lrl_param_add(&set, unit, "large", ROWS, COLS, 0);
+  OK(lrl_ctx_init(&ctx, "cpu", 1));
+  OK(lrl_arena_init(&arena, "memory", (size_t)1 << 27));
+  OK(lrl_param_set_alloc(&set, &arena));
+  OK(lrl_optimizer_init(&o, &(struct lrl_optimizer_options){.zero_stage = 1}, &ctx, &set, comm,
+                        &arena));
+  lrl_optimizer_range(&o, unit, lrl_comm_rank(comm), &lo, &hi);
+  for (int64_t i = lo; i < hi; i++)
+    o.v[unit][i - lo] = -(o.m[unit][i - lo] = (float)i);
+  snprintf(path, sizeof path, "%s/large.h5", dir);
+  OK(lrl_checkpoint_create(path, comm, &k));
+  OK(lrl_checkpoint_put_optimizer(k, "optimizer", &o));
+  OK(lrl_checkpoint_commit(k));
+  memset(o.m[unit], 0, (size_t)(hi - lo) * sizeof(float));
+  memset(o.v[unit], 0, (size_t)(hi - lo) * sizeof(float));
+  OK(lrl_checkpoint_open(path, comm, &k));
+  OK(lrl_checkpoint_get_optimizer(k, "optimizer", &o));
+  lrl_checkpoint_close(k);
+  for (int64_t i = lo; i < hi; i++)
+    CHECK(o.m[unit][i - lo] == (float)i && o.v[unit][i - lo] == -(float)i);
+  lrl_optimizer_destroy(&o);
+  lrl_param_set_free(&set);
+  lrl_arena_free(&arena);
+  lrl_ctx_free(&ctx);
+}
+
 /* ---- collectives ---- */
 
 static void check_sum(void) {
@@ -389,6 +426,7 @@ int main(int argc, char **argv) {
       check_skipped_step(stage);
     check_order();
     check_damaged_state(argv[2]);
+    check_large_state(argv[2]);
   } else { /* die, stuck, fail */
     struct options o = {.stage = 1, .pairs = 4, .only_rank = -1, .name = "run"};
     struct model m;

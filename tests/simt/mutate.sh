@@ -3,7 +3,7 @@
 # that is missing, weaker or in the wrong place) of the cuda backend or of what uses it, runs the tests of that
 # file on the traced simulator, and prints whether they noticed. The first test is quick; the others run only
 # where it notices nothing. What is unchanged must pass first; a run that ends at its time limit has noticed
-# nothing. Needs a built tree in build/. With UNCHANGED=passes in the environment that is taken as known.
+# nothing. Needs a built tree in build/.
 # Usage: tests/simt/mutate.sh [FILE[:LINE] ...] (default: every file that has a mutant)
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit
@@ -13,7 +13,7 @@ export SIMT_STOP=1 # every test fails on a report
 export SIMT_BUILD=$PWD/build/tests/simt OMP_THREAD_LIMIT=1 OMP_WAIT_POLICY=passive LAUREL_SOURCE=$PWD LC_ALL=C
 mutations() { perl tests/simt/mutations.pl "$@"; }
 if [ $# -eq 0 ]; then
-  for file in kernels/cuda/*.cu kernels/cuda/*.cuh train/shard*.c train/optimizer.c model/*.c; do
+  for file in kernels/cuda/*.cu kernels/cuda/*.cuh kernels/backend.c train/*.c model/*.c; do
     [ -z "$(mutations "$file")" ] || set -- "$@" "$file"
   done
 fi
@@ -37,13 +37,22 @@ steps() {
   */elementwise.cu) echo "elementwise test_ops sim test_colsum" ;;
   */stopwatch.cu) echo "stopwatch test_bench" ;;
   */graph.cu) printf '%s\n' "graph test_device_generate sim test_parts" "graph test_device_generate sim" ;;
-  */backend.cu) printf '%s\n' "backend test_device_passes sim" "backend test_device_ranks sim test_sums" "backend test_ops sim test_rms*" "backend test_device_runs sim" ;;
+  */backend.cu) printf '%s\n' "backend test_device_passes sim" "backend test_device_ranks sim test_sums" "backend test_ops sim test_rms*" \
+    "backend test_device_generate sim test_parts" "backend test_device_runs sim" ;;
+  */cudnn.cu) printf '%s\n' "cudnn test_device_cudnn sim" ;;
   */nccl.cu) printf '%s\n' "nccl test_device_ranks sim test_sums" "nccl test_device_ranks sim" ;;
   kernels/cuda/*) echo "$(basename "${1%.*}") test_ops sim" ;;
   train/shard_device.c) printf '%s\n' "tests/device_worker test_device_ranks sim test_sums" "laurel test_device_ranks sim test_training" ;;
-  train/shard_mpi.c | train/shard_local.c) printf '%s\n' "tests/rank_worker test_ranks" "laurel test_device_ranks sim test_shared_device" ;;
-  train/shard.c) printf '%s\n' "tests/device_worker test_device_ranks sim test_sums" "laurel test_device_ranks sim test_shared_device" "laurel test_device_ranks sim" ;;
-  *) printf '%s\n' "laurel test_device_runs sim" "laurel test_device_curves sim 2" ;;
+  train/shard*.c) printf '%s\n' "tests/device_worker test_device_ranks sim test_sums" "tests/rank_worker test_ranks" "laurel test_device_ranks sim" ;;
+  kernels/backend.c) echo "tests/test_device_generate test_device_generate sim test_parts" ;;
+  model/decoder.c | model/vit.c)
+    echo "tests/laurel_golden laurel_golden ../shared/golden --device sim --only A1,B1" ;;
+  model/generate_pass.c) printf '%s\n' "tests/test_device_generate test_device_generate sim" "laurel test_device_curves sim 2" ;;
+  train/comm.c) printf '%s\n' "tests/rank_worker test_ranks" "laurel test_ranks" "laurel test_device_ranks sim" ;;
+  train/checkpoint_*) printf '%s\n' "laurel test_device_runs sim test_resumed" "tests/rank_worker test_ranks" \
+    "tests/test_device_migrations test_device_migrations sim" "laurel test_device_ranks sim test_resumed" ;;
+  *) printf '%s\n' "laurel test_device_runs sim" "laurel test_device_curves sim 2" "tests/test_device_migrations test_device_migrations sim" \
+      "laurel test_device_ranks sim test_resumed" ;;
   esac
 }
 # Objects of the backend with those of $1 made from what is in $scratch, or from the tree.
@@ -64,9 +73,9 @@ build_backend() {
 }
 # The program $1 with the file $2 in place of its library's.
 build_program() {
-  # shellcheck disable=SC2046
-  gcc -std=gnu11 -O2 -w -D_GNU_SOURCE -I . $(mpicc --showme:compile) -c "$scratch/$2" -o "$scratch/mutant.o" &&
-    (cd build && eval "$(ninja -t commands "$1" | tail -1 | sed "s# -o $1 # $scratch/mutant.o -Wl,-z,muldefs -o $scratch/${1##*/} #")")
+  (cd build &&
+    eval "$(ninja -t commands "$1" | grep -m1 -- "-c [^ ]*/$2\$" | sed "s# -MD.* -c .*# -w -c $scratch/$2 -o $scratch/mutant.o#")" &&
+    eval "$(ninja -t commands "$1" | tail -1 | sed "s# -o $1 # $scratch/mutant.o -Wl,-z,muldefs -o $scratch/${1##*/} #")")
 }
 # Builds a step's part with FILE as it is in $scratch, or in the tree, and runs its test. 0: it passes, 124: its
 # time is over, 200: there is nothing to run, else: it fails.
@@ -85,7 +94,9 @@ run_step() { # FILE part program arguments...
       LAUREL_BIN=$PWD/build/laurel bin=$scratch
     fi
   fi
-  [[ $part != laurel ]] || LAUREL_BACKENDS=$PWD/build # what the host did not wait for is wrong there, too
+  # What the host did not wait for is wrong there, too.
+  [[ $file == kernels/cuda/* || $part == tests/device_worker ]] || LAUREL_BACKENDS=$PWD/build
+  [ "$1" != laurel_golden ] || local -x SIMT_ORDER=2 SIMT_STREAMS=2 # as in ./check
   { timeout "${LIMIT:-600}" "$bin/$1" "${@:2}" >"$scratch/log" 2>&1; } 2>/dev/null # without bash's word about signals
 }
 
@@ -103,7 +114,7 @@ for file in "$@"; do
       # shellcheck disable=SC2206
       words=($step)
       set +f
-      if [ -z "${passes[$step]:-}" ] && [ "${UNCHANGED:-}" != passes ]; then # unchanged
+      if [ -z "${passes[$step]:-}" ]; then # unchanged
         rm -rf "${scratch:?}"/*
         run_step "$file" "${words[@]}" || { echo "unchanged, $file fails ${words[*]:1}: nothing can be said"; tail -5 "$scratch/log"; exit 2; }
         passes[$step]=1

@@ -87,10 +87,7 @@ static void train(const char *name, int n_ranks, const char *on, const char *kin
   for (; *extra != NULL; extra++)
     add(&c, "%s", *extra);
   finish(start(&c), 0);
-  char *log = slurp("log", NULL);
-  if (strstr(log, "SIMT:") != NULL)
-    fail_msg("%s: the simulator reports: %s", name, strstr(log, "SIMT:"));
-  free(log);
+  expect_no_report();
 }
 
 /* Threads and streams: 0 ascending and eager, 1 descending and lazy, else at random. */
@@ -169,12 +166,36 @@ static void test_sft(void **state) {
   compare("sft", "", 0x1p-24, 2, 1, (const char *const[]){from, max, NULL});
 }
 /* Two iterations: rollout, scores, update. */
+#define SHORT_PPO                                                                                  \
+  "train.max_steps=2", "rollout.batch_size=4", "rollout.samples_per_prompt=2",                     \
+      "rollout.max_new_tokens=6", "ppo.mini_batch_size=4"
 static void test_ppo(void **state) {
   (void)state;
-  compare("ppo", "", 0x1p-24, ALL, 2,
-          (const char *const[]){"train.max_steps=2", "rollout.batch_size=4",
-                                "rollout.samples_per_prompt=2", "rollout.max_new_tokens=6",
-                                "ppo.mini_batch_size=4", NULL});
+  compare("ppo", "", 0x1p-24, ALL, 2, (const char *const[]){SHORT_PPO, NULL});
+}
+/* What is still queued when a run is set up does not reach what its checkpoint brings: the second
+ * iteration once more leaves the same bytes, but for how long timing.jsonl is, and checksums. */
+static void test_ppo_resumed(void **state) {
+  (void)state;
+#define NEWEST "resumed/checkpoints/step_00000002.h5"
+  size_t n[2] = {0};
+  char path[160], *bytes[2];
+  set_order(1);
+  for (int i = 0; i < 2; i++) {
+    train("resumed", 1, device, "ppo",
+          (const char *const[]){SHORT_PPO, "train.save_steps=1", "train.resume=auto",
+                                "ppo.ema_beta=0.9", "critic.reset_head=true", NULL});
+    bytes[i] = slurp(NEWEST, &n[i]);
+    snprintf(path, sizeof path, "%s/" NEWEST, dir);
+    assert_true(bytes[i] != NULL && unlink(path) == 0);
+  }
+  expect_log("goes on from");
+  int differ = 0;
+  for (size_t k = 0; k < n[0] && k < n[1]; k++)
+    differ += bytes[0][k] != bytes[1][k];
+  assert_true(n[0] == n[1] && differ < 64);
+  free(bytes[0]);
+  free(bytes[1]);
 }
 
 static int make_world(void **state) {
@@ -206,6 +227,7 @@ int main(int argc, char **argv) {
   steps = argc > 2 ? atoi(argv[2]) : steps;
   batch_size = argc > 3 ? atoi(argv[3]) : batch_size;
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_reward), cmocka_unit_test(test_sft),
-                                     cmocka_unit_test(test_ppo)};
+                                     cmocka_unit_test(test_ppo),
+                                     cmocka_unit_test(test_ppo_resumed)};
   return cmocka_run_group_tests(tests, make_world, remove_files);
 }

@@ -214,7 +214,7 @@ static void add_shifted(struct lrl_ctx *ctx, const float *x, float *y, int64_t n
   free(index);
 }
 /* More kinds of parts than are kept, each three times; lists that no slot has room for; a
- * result on the host, which divides a part. */
+ * result on the host, which divides a part; an op behind it. */
 static void test_parts(void **state) {
   (void)state;
   enum { KINDS = 10, LARGE = 1500000 };
@@ -225,6 +225,7 @@ static void test_parts(void **state) {
   assert_int_equal(lrl_arena_init(&arena, "memory", (size_t)1 << 26), LRL_OK);
   float *x = lrl_arena_alloc(&arena, N * sizeof *x), *y = lrl_arena_alloc(&arena, N * sizeof *y);
   float *large = lrl_arena_alloc(&arena, LARGE * sizeof *large);
+  float *last = lrl_arena_zeros(&arena, N * sizeof *last);
   for (int i = 0; i < N; i++)
     host[i] = (float)i;
   for (int i = 0; i < LARGE; i++)
@@ -233,7 +234,7 @@ static void test_parts(void **state) {
     sim_order(&sim, 1);
   for (int turn = 0; turn < 3 * KINDS; turn++) {
     const int kind = turn / 3;
-    double squares = 0, want = 0, more = 0;
+    double squares = 0, want = 0, more = 0, behind = 0;
     lrl_ctx_begin_repeated(&ctx);
     lrl_zero(&ctx, y, N * sizeof *y);
     lrl_move(&ctx, x, host, N * sizeof *x);
@@ -249,7 +250,14 @@ static void test_parts(void **state) {
       assert_int_equal(
           lrl_sumsq(&ctx, &(struct lrl_sumsq_args){.n = LARGE, .x = large, .out = &more}), LRL_OK);
     }
+    lrl_move(&ctx, last, x, N * sizeof *last);
     assert_int_equal(lrl_ctx_end_repeated(&ctx), LRL_OK);
+    assert_int_equal(lrl_sumsq(&ctx, &(struct lrl_sumsq_args){.n = N, .x = last, .out = &behind}),
+                     LRL_OK);
+    for (int i = 0; i < N; i++)
+      want += (double)i * i;
+    assert_true(behind == want);
+    want = 0;
     for (int i = 0; i < N - kind; i++) {
       const double v = (i + turn) % N + (i + 2 * turn) % N;
       want += v * v;

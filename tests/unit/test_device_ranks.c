@@ -1,5 +1,5 @@
-/* Several ranks, each with a device: gradients summed by the devices' collectives.
- * `test_device_ranks DEVICE [sums]`; on the simulator in every order of threads and streams,
+/* Several ranks, each with a device: gradients summed by the devices' collectives, or by the host.
+ * `test_device_ranks DEVICE [TEST]`; on the simulator in every order of threads and streams,
  * without a report. */
 #include "run_fixture.h"
 
@@ -15,13 +15,6 @@ static void set_order(int i) {
   setenv("SIMT_STREAMS", order, 1);
   setenv("SIMT_SEED", seed, 1);
 }
-static void expect_no_report(void) {
-  char *log = slurp("log", NULL);
-  if (strstr(log, "SIMT:") != NULL)
-    fail_msg("the simulator reports: %s", strstr(log, "SIMT:"));
-  free(log);
-}
-
 static void work(int n_ranks, const char *mode, int want) {
   struct command c = {0};
   char self[512];
@@ -43,6 +36,11 @@ static void test_sums(void **state) {
     work(3 - i % 2, "sums", 0);
     expect_no_report();
   }
+  set_order(1);
+  work(2, "host", 0);
+  expect_no_report();
+  work(3, "mpi", 0);
+  expect_no_report();
 }
 
 /* A rank that hangs: the others say so when their time is over, and can close everything. */
@@ -82,12 +80,29 @@ static void test_shared_device(void **state) {
   (void)state;
   char option[64];
   snprintf(option, sizeof option, "train.device=%s", device);
+  set_order(1);
+#define LONGER "train.max_steps=4", "train.batch_size=2", "train.eval_steps=0", "train.save_steps=0"
+  run("alone", 1, (const char *const[]){LONGER, option, NULL}, 0);
   setenv("SIMT_DEVICES", "1", 1);
-  run("shared", 2, (const char *const[]){SHORT, option, NULL}, 1);
+  run("shared", 2, (const char *const[]){LONGER, option, NULL}, 1);
   expect_log("ranks 0 and 1 would use the same GPU");
-  run("host", 2, (const char *const[]){SHORT, option, "train.nccl=false", NULL}, 0);
-  expect_close("one", "host", 2e-6);
+  run("host", 2, (const char *const[]){LONGER, option, "train.nccl=false", NULL}, 0);
+  expect_close("alone", "host", 2e-6);
   unsetenv("SIMT_DEVICES");
+}
+
+/* Checkpoints are written while parameters come from the other rank, and hold its shards. */
+static void test_resumed(void **state) {
+  (void)state;
+  char option[64], stage[32], name[32];
+  snprintf(option, sizeof option, "train.device=%s", device);
+  set_order(1);
+  for (int z = 1; z <= 2; z++) {
+    snprintf(stage, sizeof stage, "train.zero_stage=%d", z);
+    snprintf(name, sizeof name, "resumed%d", z);
+    expect_resumes(name, 2, (const char *const[]){option, stage, "model.dtype=bf16", NULL});
+    expect_no_report();
+  }
 }
 
 int main(int argc, char **argv) {
@@ -100,10 +115,9 @@ int main(int argc, char **argv) {
     return 0;
   }
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_sums),
-      cmocka_unit_test(test_stuck),
-      cmocka_unit_test(test_training),
-      cmocka_unit_test(test_shared_device),
+      cmocka_unit_test(test_sums),     cmocka_unit_test(test_stuck),
+      cmocka_unit_test(test_training), cmocka_unit_test(test_shared_device),
+      cmocka_unit_test(test_resumed),
   };
   if (argc > 2) /* only the sums: training takes long when every access is traced */
     cmocka_set_test_filter(argv[2]);
