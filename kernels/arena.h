@@ -36,7 +36,8 @@ struct lrl_arena {
 
 /* Reserves `reserve_bytes` of address space (no memory is used yet). */
 lrl_status lrl_arena_init(struct lrl_arena *a, const char *name, size_t reserve_bytes);
-/* Returns when everything that was queued on the device is done. */
+/* Returns when everything that was queued on the device is done (cudaFree waits for all streams:
+ * CUDA C++ Programming Guide, "Stream Ordered Memory Allocator"). */
 void lrl_arena_free(struct lrl_arena *a);
 /* 64-byte aligned, uninitialised; NULL (and LRL_ERR_MEMORY recorded) when the arena is exhausted or
  * the machine has no memory. bytes == 0 gives a valid pointer. */
