@@ -39,6 +39,10 @@ static struct at_exit {
   }
 } at_exit;
 
+/* What nobody has written is NaN, but zero where nothing is asked for: as mostly on a device. */
+static int unwritten() {
+  return !traced && settings.order == SIMT_ASCENDING && settings.streams == SIMT_EAGER ? 0 : 0xff;
+}
 void *allocate(size_t bytes, memory_kind kind) {
   unsigned char *p;
   const bool watched = kind == MANAGED && migrates(), mapped = bytes >= LARGE || watched;
@@ -54,7 +58,7 @@ void *allocate(size_t bytes, memory_kind kind) {
       return NULL;
     p = static_cast<unsigned char *>(m) + GAP;
     const size_t whole = (bytes + 3 * GAP - 1) / GAP * GAP;
-    memset(m, 0xff, whole);
+    memset(m, unwritten(), whole);
     SIMT_FORBID(m, GAP);
     SIMT_FORBID(p + bytes, whole - GAP - bytes);
   }

@@ -240,7 +240,20 @@ static void all() {
   pools();
   attributes();
 }
+static int unwritten(simt_order order) {
+  const simt_settings s = {order, SIMT_EAGER, 1, 0, 0};
+  int *p = NULL, bits = 1;
+  simt_configure(&s);
+  CHECK(cudaMalloc(&p, sizeof *p) == cudaSuccess);
+  CHECK(cudaMemcpy(&bits, p, sizeof bits, cudaMemcpyDeviceToHost) == cudaSuccess);
+  CHECK(cudaFree(p) == cudaSuccess);
+  simt_reset();
+  return bits;
+}
 int main() {
+  CHECK(unwritten(SIMT_ASCENDING) == (simt_is_traced() ? -1 : 0));
+  CHECK(unwritten(SIMT_DESCENDING) == -1);
+  CHECK(unwritten(SIMT_ASCENDING) == (simt_is_traced() ? -1 : 0)); /* whoever had it before */
   asserts<<<1, 32>>>(32);
   CHECK(cudaDeviceSynchronize() == cudaSuccess);
   asserts<<<1, 32>>>(31);
